@@ -1,0 +1,49 @@
+// What a device offers beneath the kernels: memory, copies, streams' order, captured steps.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/device.h"
+
+namespace qstep {
+
+class Context;
+
+/// One training step, recorded once and launched many times. On CUDA it is a graph, so the function runs only
+/// while it is recorded; on the CPU every launch runs it. Either way it must not allocate, synchronise or
+/// read host scalars that change between launches: what changes lives in device memory.
+class CapturedStep {
+  public:
+    virtual ~CapturedStep() = default;
+    /// Runs the step `times` times in stream order.
+    virtual void launch(int times) = 0;
+};
+
+/// One per device, owned by the registry behind backend(). Every call is safe from any thread.
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    /// 64-byte aligned at least. Throws a run error that says how much was asked for when there is no memory.
+    virtual void* allocate(std::size_t bytes) = 0;
+    virtual void release(void* address) noexcept = 0;
+    /// Host to device, in stream order; the host bytes may be reused on return.
+    virtual void copy_in(Context& context, void* device_to, const void* host_from, std::size_t bytes) = 0;
+    /// Device to host; returns when the bytes have arrived.
+    virtual void copy_out(Context& context, void* host_to, const void* device_from, std::size_t bytes) = 0;
+    virtual void fill_zero(Context& context, void* device_to, std::size_t bytes) = 0;
+    /// Waits for everything launched through this context.
+    virtual void synchronize(Context& context) = 0;
+    virtual std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step) = 0;
+    /// One line for people: processor or GPU name and its vector or compute level.
+    virtual std::string description() const = 0;
+};
+
+/// The backend of a device. Throws a run error where the build or the machine has no such device.
+Backend& backend(Device device);
+/// How many devices of this kind can be used; 0 for CUDA in a build without it.
+int device_count(DeviceKind kind);
+
+}  // namespace qstep

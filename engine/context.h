@@ -1,0 +1,55 @@
+// What every kernel call is given: the device, its stream, scratch memory, plans kept between calls.
+#pragma once
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <typeindex>
+
+#include "engine/arena.h"
+#include "engine/device.h"
+
+namespace qstep {
+
+/// Library objects (oneDNN primitives, cuDNN plans, temporary sizes) made once per shape and kept. The key is
+/// a plain struct without padding bytes; its bytes and its type identify the plan.
+class PlanCache {
+  public:
+    /// The plan for `key`, made by `make()` (returning std::shared_ptr<Plan>) on first use.
+    template <typename Plan, typename Key, typename Make>
+    Plan& get(const Key& key, Make&& make) {
+        static_assert(std::has_unique_object_representations_v<Key>, "a plan key must have no padding");
+        std::string bytes(sizeof(Key), '\0');
+        std::memcpy(bytes.data(), &key, sizeof(Key));
+        auto& slot = plans_[{std::type_index(typeid(Plan)), std::move(bytes)}];
+        if (!slot) slot = make();
+        return *static_cast<Plan*>(slot.get());
+    }
+
+  private:
+    std::map<std::pair<std::type_index, std::string>, std::shared_ptr<void>> plans_;
+};
+
+/// One per run. Calls through one context execute in order; a context is used by one thread at a time.
+class Context {
+  public:
+    /// `threads`: CPU threads kernels may use; 0 means all the machine offers to this process.
+    explicit Context(Device device, int threads = 0);
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+
+    Device device() const { return device_; }
+    int threads() const { return threads_; }
+    Workspace& workspace() { return workspace_; }
+    PlanCache& plans() { return plans_; }
+
+  private:
+    Device device_;
+    int threads_;
+    Workspace workspace_;
+    PlanCache plans_;
+};
+
+}  // namespace qstep

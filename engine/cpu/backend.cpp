@@ -1,0 +1,83 @@
+#include "engine/cpu/backend.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "engine/arena.h"
+#include "engine/error.h"
+
+namespace qstep::cpu {
+
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+class Replay : public CapturedStep {
+  public:
+    Replay(Context& context, std::function<void(Context&)> step)
+        : context_(context), step_(std::move(step)) {}
+    void launch(int times) override {
+        for (int i = 0; i < times; ++i) step_(context_);
+    }
+
+  private:
+    Context& context_;
+    std::function<void(Context&)> step_;
+};
+
+class CpuBackend : public Backend {
+  public:
+    void* allocate(std::size_t bytes) override {
+        const std::size_t alignment = bytes >= kHugePage ? kHugePage : Arena::kAlignment;
+        const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+        void* address = std::aligned_alloc(alignment, rounded);
+        if (address == nullptr)
+            fail_run("the machine has no {:.1f} MiB of memory left; a smaller --batch-size needs less",
+                     static_cast<double>(bytes) / (1 << 20));
+        // Activations are swept through in order; huge pages save most of the address translation.
+        if (alignment == kHugePage) madvise(address, rounded, MADV_HUGEPAGE);
+        return address;
+    }
+    void release(void* address) noexcept override { std::free(address); }
+    void copy_in(Context&, void* to, const void* from, std::size_t bytes) override {
+        std::memcpy(to, from, bytes);
+    }
+    void copy_out(Context&, void* to, const void* from, std::size_t bytes) override {
+        std::memcpy(to, from, bytes);
+    }
+    void fill_zero(Context&, void* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
+    void synchronize(Context&) override {}
+    std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step) override {
+        return std::make_unique<Replay>(context, std::move(step));
+    }
+    std::string description() const override {
+        std::ifstream info("/proc/cpuinfo");
+        std::string model = "unknown processor";
+        for (std::string line; std::getline(info, line);)
+            if (line.starts_with("model name")) {
+                model = line.substr(line.find(':') + 2);
+                break;
+            }
+#if defined(__x86_64__)
+        const char* level = __builtin_cpu_supports("avx512bf16") ? "AVX-512 with bf16"
+                            : __builtin_cpu_supports("avx512f")  ? "AVX-512"
+                            : __builtin_cpu_supports("avx2")     ? "AVX2"
+                                                                 : "SSE";
+        return model + ", " + level;
+#else
+        return model;
+#endif
+    }
+};
+
+}  // namespace
+
+Backend& cpu_backend() {
+    static CpuBackend instance;
+    return instance;
+}
+
+}  // namespace qstep::cpu

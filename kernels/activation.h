@@ -1,0 +1,38 @@
+// ReLU, residual addition and dropout. f32 or bf16, any shape, elementwise; 8 bytes (f32) an element for each
+// pass and input. Deterministic.
+#pragma once
+
+#include "engine/context.h"
+#include "engine/grad_mode.h"
+#include "engine/random.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+/// out = max(x, 0); out may be x.
+void relu_forward(Context& context, const Tensor& out, const Tensor& x);
+/// dx (+)= dout * [out > 0]; with overwrite, dx may be dout.
+void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tensor& dout, const Tensor& out);
+
+/// out = a + b; out may be a or b.
+void add_forward(Context& context, const Tensor& out, const Tensor& a, const Tensor& b);
+/// to += from (accumulate) or to = from (overwrite). The gradient of an addition.
+void add_backward(Context& context, const Tensor& to, GradMode mode, const Tensor& from);
+
+/// What the random numbers of one dropout layer hang on: the run's seed, the layer's number in the network,
+/// and the step, read from device memory (i64 [1]) when the kernel runs.
+struct DropoutKey {
+    std::uint64_t seed = 0;
+    std::uint32_t layer = 0;
+    Tensor step;
+};
+/// out = keep ? x / (1 - probability) : 0, where element e is kept when its draw uniform(e) >= probability;
+/// the draw is RandomStream{seed + layer * 2^32, Purpose::dropout, step}. The mask is not stored: backward
+/// draws it again. (0 <= probability < 1.) out may be x.
+void dropout_forward(Context& context, const Tensor& out, const Tensor& x, float probability,
+                     const DropoutKey& key);
+/// dx (+)= keep ? dout / (1 - probability) : 0; with overwrite, dx may be dout.
+void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const Tensor& dout,
+                      float probability, const DropoutKey& key);
+
+}  // namespace qstep

@@ -1,0 +1,12 @@
+// Conversions between element types and layouts, for inputs, dumps and the ends of a network.
+#pragma once
+
+#include "engine/context.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+/// to[i] = from[i], f32 <-> bf16 (round to nearest even) or same type. Same count; shapes may differ.
+void convert(Context& context, const Tensor& to, const Tensor& from);
+
+}  // namespace qstep

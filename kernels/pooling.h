@@ -1,0 +1,31 @@
+// Pooling over windows of NHWC activations, f32 or bf16. No padding; a last window that does not fit is
+// dropped, as in PyTorch's default. Deterministic.
+#pragma once
+
+#include "engine/context.h"
+#include "engine/grad_mode.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+struct PoolShape {
+    std::int64_t batch, height, width, channels, kernel, stride;
+
+    std::int64_t out_height() const { return (height - kernel) / stride + 1; }
+    std::int64_t out_width() const { return (width - kernel) / stride + 1; }
+    Shape x() const { return {batch, height, width, channels}; }
+    Shape y() const { return {batch, out_height(), out_width(), channels}; }
+};
+
+/// y = maximum of the window.
+void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x);
+/// dx (+)= dy at the first largest element of its window in row-major order (PyTorch's choice), 0 elsewhere.
+void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
+                       const Tensor& dy, const Tensor& x);
+/// y = mean of the window. With kernel = height = width this is global average pooling.
+void average_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x);
+/// dx (+)= sum over the windows an element is in of dy / kernel^2.
+void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
+                           const Tensor& dy);
+
+}  // namespace qstep

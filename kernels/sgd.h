@@ -1,0 +1,23 @@
+// SGD with momentum and weight decay over flat f32 buffers, as torch.optim.SGD (dampening 0):
+//   d = g + weight_decay * p;  m = first ? d : momentum * m + d;  p = p - lr * (nesterov ? d + momentum * m :
+//   m)
+// A momentum buffer that starts at zero makes `first` unnecessary. 20 bytes an element. Deterministic,
+// elementwise.
+#pragma once
+
+#include "engine/context.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+struct SgdSettings {
+    float momentum = 0.9f;
+    float weight_decay = 1e-4f;
+    bool nesterov = false;
+};
+
+/// parameters, momentum: [n], updated; gradient: [n]; lr: f32 [1] in device memory. No aliasing.
+void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
+                const Tensor& lr, const SgdSettings& settings);
+
+}  // namespace qstep
