@@ -1,1 +1,3 @@
 # Everything but convolution.
+target_sources(qstep_kernels PRIVATE
+    cpu/batch_norm_finish.cpp)
