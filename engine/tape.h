@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,8 +19,8 @@
 
 namespace qstep {
 
-/// An activation or a parameter and, where one is needed, the gradient of the loss with respect to it
-/// (same type and shape as the data, except that parameters keep float32 gradients).
+/// An activation or a parameter and, where one is needed, the gradient of the loss with respect to it, of the
+/// same type and shape.
 struct Value {
     Tensor data;
     Tensor grad;
@@ -55,16 +56,19 @@ class Tape {
     Value* input(DType dtype, const Shape& shape);
     /// A parameter living in flat buffers; `grad` is absent on evaluation tapes.
     Value* parameter(const Tensor& data, const Tensor& grad);
-    /// The result of an operation.
+    /// The result of an operation. finish() gives it memory, so node functions keep the Value*, not the
+    /// tensor.
     Value* activation(DType dtype, const Shape& shape);
     /// Memory that a node keeps from forward to backward (saved statistics, masks).
     Tensor keep(DType dtype, const Shape& shape) { return arena_.allocate(dtype, shape); }
     /// Adds an operation. Nodes run in the order in which they are added.
     void record(Node node);
 
-    /// Ends building: plans the gradients' memory for backward() from `loss`, the output of the last node,
-    /// whose own backward needs no incoming gradient. Evaluation tapes do not call it.
-    void finish(const Value* loss);
+    /// Ends building. `last` is the output of the last node. A training tape keeps every activation, and
+    /// plans the gradients' memory for backward() from `last`, the loss, whose own backward needs no incoming
+    /// gradient. An evaluation tape reuses the memory of activations that no later node reads; that of `last`
+    /// and of the values in `kept` stays valid after forward().
+    void finish(const Value* last, std::initializer_list<const Value*> kept = {});
 
     void forward();
     /// Overwrites the gradient of every parameter that the loss depends on.
@@ -73,8 +77,10 @@ class Tape {
     std::span<const Node> nodes() const { return nodes_; }
 
   private:
-    Tensor take_gradient_block(const Tensor& like);
-    std::vector<GradMode> plan_node(Node& node);
+    Tensor take_block(const Tensor& like);
+    void release_block(const Tensor& tensor);
+    void plan_activations(std::initializer_list<const Value*> kept);
+    std::vector<GradMode> plan_backward(Node& node);
 
     Context& context_;
     Arena& arena_;
@@ -82,8 +88,9 @@ class Tape {
     std::deque<Value> values_;
     std::vector<Node> nodes_;
     std::vector<std::vector<GradMode>> modes_;
-    std::vector<std::pair<void*, std::size_t>> free_blocks_;  // gradient memory whose value is finished
-    std::vector<std::pair<void*, std::size_t>> all_blocks_;
+    using Block = std::pair<void*, std::size_t>;
+    std::vector<Block> all_blocks_;   // memory that is handed from value to value
+    std::vector<Block> free_blocks_;  // of these, those whose value is finished
 };
 
 }  // namespace qstep

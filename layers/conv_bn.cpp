@@ -1,0 +1,78 @@
+// The node that joins convolution, batch norm, residual addition and ReLU.
+#include "kernels/conv_bn.h"
+
+#include "layers/conv.h"
+
+namespace qstep {
+
+namespace {
+
+/// What the node's two functions share.
+struct ConvBn {
+    Conv2dShape shape;
+    BatchNormStats stats;
+    BatchNormParameters bn;
+    Tensor y;  // the convolution's output
+    bool relu;
+    Value *x, *w, *gamma, *beta, *residual, *out;
+
+    Tensor residual_data() const { return residual ? residual->data : Tensor{}; }
+
+    void forward_training(Context& context) const {
+        conv2d_forward_statistics(context, shape, y, x->data, w->data, stats, bn);
+        batch_norm_apply(context, out->data, y, residual_data(), relu, stats, bn);
+    }
+    void forward_evaluation(Context& context) const {
+        conv2d_forward(context, shape, out->data, x->data, w->data, {});
+        batch_norm_running_statistics(context, stats, bn);
+        batch_norm_apply(context, out->data, out->data, residual_data(), relu, stats, bn);
+    }
+    void backward(Context& context, std::span<const GradMode> modes) const {
+        // dz overwrites dout. It is also the residual's gradient; where the tape passed the memory on, it is there already.
+        const Tensor dz = out->grad;
+        batch_norm_backward_reduce(context, dz, gamma->grad, beta->grad, dz, relu ? out->data : Tensor{}, y, stats);
+        if (residual && residual->grad.data != dz.data && modes[4] != GradMode::skip)
+            add_backward(context, residual->grad, modes[4], dz);
+        conv2d_backward_through_batch_norm(context, shape, x->grad, modes[0], w->grad, dz, y, x->data, w->data,
+                                           gamma->grad, beta->grad, stats, gamma->data);
+    }
+};
+
+}  // namespace
+
+Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual, bool relu) {
+    const auto& g = conv.geometry();
+    const Shape& in = x->data.shape;
+    const DType dtype = x->data.dtype;
+    const Conv2dShape shape{in[0], in[1], in[2], g.in_channels, g.out_channels, g.kernel, g.kernel, g.stride, g.pad};
+    Workspace& workspace = tape.context().workspace();
+    workspace.reserve(conv2d_workspace(tape.context(), shape, dtype));
+    workspace.reserve(batch_norm_workspace(tape.context(), shape.y().count() / g.out_channels, g.out_channels));
+
+    ConvBn node{.shape = shape,
+                .stats = {tape.keep(DType::f32, {g.out_channels}), tape.keep(DType::f32, {g.out_channels})},
+                .bn = {bn.gamma().value, bn.beta().value, bn.running_mean(), bn.running_var()},
+                .y = tape.training() ? tape.keep(dtype, shape.y()) : Tensor{},
+                .relu = relu,
+                .x = x,
+                .w = tape.parameter(conv.weight().value, conv.weight().grad),
+                .gamma = tape.parameter(bn.gamma().value, bn.gamma().grad),
+                .beta = tape.parameter(bn.beta().value, bn.beta().grad),
+                .residual = residual,
+                .out = tape.activation(dtype, shape.y())};
+    std::vector<Value*> inputs{node.x, node.w, node.gamma, node.beta};
+    if (residual) inputs.push_back(residual);
+    tape.record({.name = conv.weight().name,
+                 .inputs = inputs,
+                 .output = node.out,
+                 .forward =
+                     [node, training = tape.training()](Context& context) {
+                         training ? node.forward_training(context) : node.forward_evaluation(context);
+                     },
+                 .backward = [node](Context& context,
+                                    std::span<const GradMode> modes) { node.backward(context, modes); },
+                 .gradient_passes_to = residual ? 4 : -1});
+    return node.out;
+}
+
+}  // namespace qstep

@@ -1,0 +1,89 @@
+#include "layers/parameters.h"
+
+#include <algorithm>
+
+#include "engine/backend.h"
+#include "engine/random.h"
+
+namespace qstep {
+
+namespace {
+
+std::byte* bytes_of(const Tensor& tensor) { return static_cast<std::byte*>(tensor.data); }
+
+Tensor view(const Tensor& flat, std::int64_t offset, const Shape& shape) {
+    return {bytes_of(flat) + static_cast<std::size_t>(offset) * sizeof(float), DType::f32, shape};
+}
+
+std::vector<float> starting_values(const ParameterStore::Parameter& parameter, std::uint64_t seed,
+                                   std::uint32_t number) {
+    std::vector<float> values(static_cast<std::size_t>(parameter.value.count()));
+    const RandomStream stream{seed, Purpose::init_weights, number};
+    for (std::size_t i = 0; i < values.size(); ++i) switch (parameter.init.kind) {
+            case Init::Kind::constant: values[i] = static_cast<float>(parameter.init.value); break;
+            case Init::Kind::normal:
+                values[i] = static_cast<float>(parameter.init.value * stream.normal(i));
+                break;
+            case Init::Kind::uniform:
+                values[i] = static_cast<float>(parameter.init.value * (2.0 * stream.uniform(i) - 1.0));
+                break;
+        }
+    return values;
+}
+
+}  // namespace
+
+int ParameterStore::add_parameter(std::string name, const Shape& shape, Init init) {
+    QSTEP_CHECK(!values_, "parameter {} is declared after allocation", name);
+    parameters_.push_back({std::move(name), {nullptr, DType::f32, shape}, {}, {}, parameter_count_, init});
+    parameter_count_ += shape.count();
+    return static_cast<int>(parameters_.size()) - 1;
+}
+
+int ParameterStore::add_buffer(std::string name, const Shape& shape, double initial) {
+    QSTEP_CHECK(!values_, "buffer {} is declared after allocation", name);
+    buffers_.push_back({std::move(name), {nullptr, DType::f32, shape}, initial});
+    buffer_count_ += shape.count();
+    return static_cast<int>(buffers_.size()) - 1;
+}
+
+void ParameterStore::allocate(Arena& arena) {
+    values_ = arena.allocate(DType::f32, {parameter_count_});
+    gradients_ = arena.allocate(DType::f32, {parameter_count_});
+    momentum_ = arena.allocate(DType::f32, {parameter_count_});
+    buffer_values_ = arena.allocate(DType::f32, {buffer_count_});
+    for (Parameter& parameter : parameters_) {
+        const Shape shape = parameter.value.shape;
+        parameter.value = view(values_, parameter.offset, shape);
+        parameter.grad = view(gradients_, parameter.offset, shape);
+        parameter.momentum = view(momentum_, parameter.offset, shape);
+    }
+    std::int64_t offset = 0;
+    for (Buffer& buffer : buffers_) {
+        buffer.value = view(buffer_values_, offset, buffer.value.shape);
+        offset += buffer.value.count();
+    }
+}
+
+void ParameterStore::initialize(Context& context, std::uint64_t seed) {
+    Backend& device = backend(context.device());
+    for (std::size_t number = 0; number < parameters_.size(); ++number) {
+        const auto values = starting_values(parameters_[number], seed, static_cast<std::uint32_t>(number));
+        device.copy_in(context, parameters_[number].value.data, values.data(), values.size() * sizeof(float));
+    }
+    for (const Buffer& buffer : buffers_) {
+        const std::vector<float> values(static_cast<std::size_t>(buffer.value.count()),
+                                        static_cast<float>(buffer.initial));
+        device.copy_in(context, buffer.value.data, values.data(), values.size() * sizeof(float));
+    }
+    device.fill_zero(context, momentum_.data, momentum_.bytes());
+    device.fill_zero(context, gradients_.data, gradients_.bytes());
+}
+
+const ParameterStore::Parameter& ParameterStore::parameter_at(std::int64_t flat_index) const {
+    QSTEP_CHECK(flat_index >= 0 && flat_index < parameter_count_, "no parameter holds element {}", flat_index);
+    const auto after = std::ranges::upper_bound(parameters_, flat_index, {}, &Parameter::offset);
+    return *std::prev(after);
+}
+
+}  // namespace qstep

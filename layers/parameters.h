@@ -1,0 +1,72 @@
+// Parameters, gradients and momentum as three flat buffers, and the running statistics as a fourth.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/arena.h"
+#include "engine/context.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+/// How a parameter starts. Every draw is a function of (seed, parameter number, element).
+struct Init {
+    enum class Kind { constant, normal, uniform } kind = Kind::constant;
+    /// constant: the value; normal: the standard deviation (mean 0); uniform: the bound b of U(-b, b).
+    double value = 0.0;
+
+    static Init constant(double value) { return {Kind::constant, value}; }
+    static Init normal(double standard_deviation) { return {Kind::normal, standard_deviation}; }
+    static Init uniform(double bound) { return {Kind::uniform, bound}; }
+};
+
+/// Everything a network learns or tracks. Names and order are those of the PyTorch module of the same
+/// structure; every tensor lies in PyTorch's layout (convolutions [O,I,KH,KW], linear [out,in]), one behind
+/// the other without gaps, so a bucket of the flat gradient covers the same elements as in the original
+/// system.
+class ParameterStore {
+  public:
+    struct Parameter {
+        std::string name;
+        Tensor value, grad, momentum;  // f32, views into the flat buffers
+        std::int64_t offset;           // of the first element in the flat buffers
+        Init init;
+    };
+    struct Buffer {
+        std::string name;
+        Tensor value;  // f32
+        double initial;
+    };
+
+    /// Declares a parameter; returns its number. Only before allocate().
+    int add_parameter(std::string name, const Shape& shape, Init init);
+    /// Declares a running statistic; returns its number. Only before allocate().
+    int add_buffer(std::string name, const Shape& shape, double initial);
+
+    /// Allocates the flat buffers from `arena`, which may be measuring: called once for each phase of it.
+    void allocate(Arena& arena);
+    /// Writes the starting values of parameters and buffers, and zero momentum.
+    void initialize(Context& context, std::uint64_t seed);
+
+    /// Flat f32 views of all parameters, [parameter_count()].
+    Tensor values() const { return values_; }
+    Tensor gradients() const { return gradients_; }
+    Tensor momentum() const { return momentum_; }
+
+    std::int64_t parameter_count() const { return parameter_count_; }
+    const std::vector<Parameter>& parameters() const { return parameters_; }
+    const std::vector<Buffer>& buffers() const { return buffers_; }
+    /// The parameter that holds this element of the flat buffers.
+    const Parameter& parameter_at(std::int64_t flat_index) const;
+
+  private:
+    std::vector<Parameter> parameters_;
+    std::vector<Buffer> buffers_;
+    Tensor values_, gradients_, momentum_, buffer_values_;
+    std::int64_t parameter_count_ = 0;
+    std::int64_t buffer_count_ = 0;
+};
+
+}  // namespace qstep
