@@ -2,13 +2,11 @@
 
 #include <cmath>
 
+#include "kernels/cpu/scratch.h"
+
 namespace qstep::cpu {
 
 namespace {
-
-std::size_t round_up(std::size_t bytes) {
-    return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
-}
 
 struct Moments {
     double count = 0, mean = 0, deviations = 0;  // deviations: sum of squared distances from the mean
@@ -37,21 +35,19 @@ Moments combine(const MomentPartials& partials, std::int64_t channel) {
 
 std::size_t MomentPartials::bytes(std::int64_t blocks, std::int64_t channels) {
     const auto cells = static_cast<std::size_t>(blocks * channels);
-    return round_up(static_cast<std::size_t>(blocks) * sizeof(std::int64_t)) +
-           round_up(cells * sizeof(float)) + 2 * round_up(cells * sizeof(double));
+    return scratch_bytes(static_cast<std::size_t>(blocks) * sizeof(std::int64_t)) +
+           scratch_bytes(cells * sizeof(float)) + 2 * scratch_bytes(cells * sizeof(double));
 }
 
 MomentPartials MomentPartials::in(void* memory, std::int64_t blocks, std::int64_t channels) {
-    const auto cells = static_cast<std::size_t>(blocks * channels);
-    auto* at = static_cast<std::byte*>(memory);
-    MomentPartials partials{.blocks = blocks, .channels = channels};
-    partials.count = reinterpret_cast<std::int64_t*>(at);
-    at += round_up(static_cast<std::size_t>(blocks) * sizeof(std::int64_t));
-    partials.shift = reinterpret_cast<float*>(at);
-    at += round_up(cells * sizeof(float));
-    partials.sum = reinterpret_cast<double*>(at);
-    at += round_up(cells * sizeof(double));
-    partials.square_sum = reinterpret_cast<double*>(at);
+    Scratch scratch(memory);
+    MomentPartials partials;
+    partials.blocks = blocks;
+    partials.channels = channels;
+    partials.count = scratch.take<std::int64_t>(blocks);
+    partials.shift = scratch.take<float>(blocks * channels);
+    partials.sum = scratch.take<double>(blocks * channels);
+    partials.square_sum = scratch.take<double>(blocks * channels);
     return partials;
 }
 
