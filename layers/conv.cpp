@@ -9,8 +9,8 @@ namespace qstep {
 namespace {
 
 Conv2dShape shape_for(const Conv2d::Geometry& g, const Shape& x) {
-    QSTEP_CHECK(x.rank() == 4 && x[3] == g.in_channels, "a convolution of {} channels is given {}", g.in_channels,
-                x.to_string());
+    QSTEP_CHECK(x.rank() == 4 && x[3] == g.in_channels, "a convolution of {} channels is given {}",
+                g.in_channels, x.to_string());
     return {x[0], x[1], x[2], g.in_channels, g.out_channels, g.kernel, g.kernel, g.stride, g.pad};
 }
 
@@ -25,10 +25,11 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& g
     : store_(&store),
       geometry_(geometry),
       weight_(store.add_parameter(
-          name + ".weight", {geometry.out_channels, geometry.in_channels, geometry.kernel, geometry.kernel}, weight)) {
-}
+          name + ".weight", {geometry.out_channels, geometry.in_channels, geometry.kernel, geometry.kernel},
+          weight)) {}
 
-Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, const Conv2dInit& init)
+Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry,
+               const Conv2dInit& init)
     : Conv2d(store, name, geometry, init.weight) {
     bias_ = store.add_parameter(name + ".bias", {geometry.out_channels}, init.bias);
 }
@@ -56,8 +57,8 @@ Value* Conv2d::build(Tape& tape, Value* x) const {
                      [=](Context& context, std::span<const GradMode> modes) {
                          if (modes[0] != GradMode::skip)
                              conv2d_backward_data(context, shape, x->grad, modes[0], y->grad, w->data);
-                         conv2d_backward_weights(context, shape, w->grad, b ? b->grad : Tensor{}, modes[1], y->grad,
-                                                 x->data);
+                         conv2d_backward_weights(context, shape, w->grad, b ? b->grad : Tensor{}, modes[1],
+                                                 y->grad, x->data);
                      }});
     return y;
 }

@@ -1,6 +1,7 @@
 // The node that joins convolution, batch norm, residual addition and ReLU.
 #include "kernels/conv_bn.h"
 
+#include "kernels/activation.h"
 #include "layers/conv.h"
 
 namespace qstep {
@@ -28,26 +29,32 @@ struct ConvBn {
         batch_norm_apply(context, out->data, out->data, residual_data(), relu, stats, bn);
     }
     void backward(Context& context, std::span<const GradMode> modes) const {
-        // dz overwrites dout. It is also the residual's gradient; where the tape passed the memory on, it is there already.
+        // dz overwrites dout. It is also the residual's gradient; where the tape passed the memory on, it is
+        // there already.
         const Tensor dz = out->grad;
-        batch_norm_backward_reduce(context, dz, gamma->grad, beta->grad, dz, relu ? out->data : Tensor{}, y, stats);
+        batch_norm_backward_reduce(context, dz, gamma->grad, beta->grad, dz, relu ? out->data : Tensor{}, y,
+                                   stats);
         if (residual && residual->grad.data != dz.data && modes[4] != GradMode::skip)
             add_backward(context, residual->grad, modes[4], dz);
-        conv2d_backward_through_batch_norm(context, shape, x->grad, modes[0], w->grad, dz, y, x->data, w->data,
-                                           gamma->grad, beta->grad, stats, gamma->data);
+        conv2d_backward_through_batch_norm(context, shape, x->grad, modes[0], w->grad, dz, y, x->data,
+                                           w->data, gamma->grad, beta->grad, stats, gamma->data);
     }
 };
 
 }  // namespace
 
-Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual, bool relu) {
+Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual,
+                     bool relu) {
+    QSTEP_CHECK(residual != x, "a convolution's input cannot be its own residual");
     const auto& g = conv.geometry();
     const Shape& in = x->data.shape;
     const DType dtype = x->data.dtype;
-    const Conv2dShape shape{in[0], in[1], in[2], g.in_channels, g.out_channels, g.kernel, g.kernel, g.stride, g.pad};
+    const Conv2dShape shape{in[0],    in[1],    in[2],    g.in_channels, g.out_channels,
+                            g.kernel, g.kernel, g.stride, g.pad};
     Workspace& workspace = tape.context().workspace();
     workspace.reserve(conv2d_workspace(tape.context(), shape, dtype));
-    workspace.reserve(batch_norm_workspace(tape.context(), shape.y().count() / g.out_channels, g.out_channels));
+    workspace.reserve(
+        batch_norm_workspace(tape.context(), shape.y().count() / g.out_channels, g.out_channels));
 
     ConvBn node{.shape = shape,
                 .stats = {tape.keep(DType::f32, {g.out_channels}), tape.keep(DType::f32, {g.out_channels})},

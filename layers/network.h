@@ -12,8 +12,8 @@ class Network {
   public:
     /// Lays the model out. With a measuring arena nothing may be run. `metrics` is f64 [2]: sum of losses
     /// over images, and right answers; forward() adds to it.
-    Network(Context& context, Arena& step_arena, const ParameterStore& parameters, const Model& model,
-            std::int64_t batch, DType precision, bool training, const DropoutSource& dropout, Tensor metrics);
+    Network(Context& context, Arena& step_arena, const Model& model, std::int64_t batch, DType precision,
+            bool training, const DropoutSource& dropout, const Tensor& metrics);
 
     /// [N,32,32,3] in the network's precision, NHWC; written by the caller before forward().
     Tensor images() const { return images_->data; }
@@ -23,6 +23,7 @@ class Network {
     Tensor logits() const { return logits_->data; }
     /// f32 [1], mean over the batch.
     Tensor loss() const { return loss_->data; }
+    const Tape& tape() const { return tape_; }
     std::int64_t batch() const { return batch_; }
 
     void forward() { tape_.forward(); }

@@ -9,7 +9,9 @@ namespace qstep {
 
 namespace {
 
-std::byte* bytes_of(const Tensor& tensor) { return static_cast<std::byte*>(tensor.data); }
+std::byte* bytes_of(const Tensor& tensor) {
+    return static_cast<std::byte*>(tensor.data);
+}
 
 Tensor view(const Tensor& flat, std::int64_t offset, const Shape& shape) {
     return {bytes_of(flat) + static_cast<std::size_t>(offset) * sizeof(float), DType::f32, shape};
@@ -20,7 +22,9 @@ std::vector<float> starting_values(const ParameterStore::Parameter& parameter, s
     std::vector<float> values(static_cast<std::size_t>(parameter.value.count()));
     const RandomStream stream{seed, Purpose::init_weights, number};
     for (std::size_t i = 0; i < values.size(); ++i) switch (parameter.init.kind) {
-            case Init::Kind::constant: values[i] = static_cast<float>(parameter.init.value); break;
+            case Init::Kind::constant:
+                values[i] = static_cast<float>(parameter.init.value);
+                break;
             case Init::Kind::normal:
                 values[i] = static_cast<float>(parameter.init.value * stream.normal(i));
                 break;
@@ -81,7 +85,8 @@ void ParameterStore::initialize(Context& context, std::uint64_t seed) {
 }
 
 const ParameterStore::Parameter& ParameterStore::parameter_at(std::int64_t flat_index) const {
-    QSTEP_CHECK(flat_index >= 0 && flat_index < parameter_count_, "no parameter holds element {}", flat_index);
+    QSTEP_CHECK(flat_index >= 0 && flat_index < parameter_count_, "no parameter holds element {}",
+                flat_index);
     const auto after = std::ranges::upper_bound(parameters_, flat_index, {}, &Parameter::offset);
     return *std::prev(after);
 }

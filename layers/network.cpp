@@ -1,0 +1,18 @@
+#include "layers/network.h"
+
+#include "layers/basic.h"
+
+namespace qstep {
+
+Network::Network(Context& context, Arena& step_arena, const Model& model, std::int64_t batch, DType precision,
+                 bool training, const DropoutSource& dropout, const Tensor& metrics)
+    : batch_(batch), tape_(context, step_arena, training) {
+    QSTEP_CHECK(batch > 0, "a network needs a batch of at least one image, got {}", batch);
+    images_ = tape_.input(precision, {batch, 32, 32, 3});
+    labels_ = tape_.input(DType::i32, {batch});
+    logits_ = model.build(tape_, images_, dropout);
+    loss_ = build_loss(tape_, logits_, labels_, metrics);
+    tape_.finish(loss_, {logits_});
+}
+
+}  // namespace qstep
