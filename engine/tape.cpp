@@ -1,6 +1,8 @@
 #include "engine/tape.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
 
 namespace qstep {
 
@@ -16,7 +18,7 @@ Value* Tape::parameter(const Tensor& data, const Tensor& grad) {
 }
 
 Value* Tape::activation(DType dtype, const Shape& shape) {
-    return &values_.emplace_back(Value{arena_.allocate(dtype, shape), {}, false, false});
+    return &values_.emplace_back(Value{{nullptr, dtype, shape}, {}, false, false});
 }
 
 void Tape::record(Node node) {
@@ -27,7 +29,7 @@ void Tape::record(Node node) {
 }
 
 // Smallest free block that is large enough, else new memory.
-Tensor Tape::take_gradient_block(const Tensor& like) {
+Tensor Tape::take_block(const Tensor& like) {
     const std::size_t bytes = like.bytes();
     auto best = free_blocks_.end();
     for (auto block = free_blocks_.begin(); block != free_blocks_.end(); ++block)
@@ -43,44 +45,60 @@ Tensor Tape::take_gradient_block(const Tensor& like) {
     return tensor;
 }
 
-std::vector<GradMode> Tape::plan_node(Node& node) {
+void Tape::release_block(const Tensor& tensor) {
+    free_blocks_.push_back(*std::ranges::find(all_blocks_, tensor.data, &Block::first));
+}
+
+void Tape::plan_activations(std::initializer_list<const Value*> kept) {
+    std::unordered_map<const Value*, std::size_t> last_use;
+    for (std::size_t i = 0; i < nodes_.size(); ++i)
+        for (const Value* input : nodes_[i].inputs) last_use[input] = i;
+    for (const Value* value : kept) last_use[value] = nodes_.size();
+    std::unordered_set<const Value*> planned;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+        Value& output = *nodes_[i].output;
+        output.data =
+            training_ ? arena_.allocate(output.data.dtype, output.data.shape) : take_block(output.data);
+        planned.insert(&output);
+        if (training_) continue;
+        for (const Value* input : nodes_[i].inputs)
+            if (last_use[input] == i && planned.erase(input) == 1) release_block(input->data);
+    }
+}
+
+std::vector<GradMode> Tape::plan_backward(Node& node) {
     std::vector<GradMode> modes(node.inputs.size(), GradMode::skip);
     bool passed_on = false;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
         Value& input = *node.inputs[i];
         if (!input.needs_grad) continue;
-        const bool first = input.is_parameter || !input.grad;
-        // A parameter may be used twice; then the node that runs first in backward order overwrites.
-        const bool seen =
-            input.is_parameter && std::ranges::any_of(nodes_, [&](const Node& other) {
-                return &other > &node && std::ranges::find(other.inputs, &input) != other.inputs.end();
-            });
-        modes[i] = first && !seen ? GradMode::overwrite : GradMode::accumulate;
-        if (input.is_parameter || !first) continue;
-        if (static_cast<int>(i) == node.gradient_passes_to && node.output->grad) {
-            input.grad = Tensor{node.output->grad.data, input.data.dtype, input.data.shape};
-            passed_on = true;
+        if (input.is_parameter) {
+            modes[i] = GradMode::overwrite;
+        } else if (input.grad) {
+            modes[i] = GradMode::accumulate;
         } else {
-            input.grad = take_gradient_block(input.data);
+            modes[i] = GradMode::overwrite;
+            const bool passes = static_cast<int>(i) == node.gradient_passes_to && node.output->grad;
+            input.grad = passes ? Tensor{node.output->grad.data, input.data.dtype, input.data.shape}
+                                : take_block(input.data);
+            passed_on |= passes;
         }
     }
-    if (node.output->grad && !passed_on) {
-        const auto block =
-            std::ranges::find(all_blocks_, node.output->grad.data, &std::pair<void*, std::size_t>::first);
-        free_blocks_.push_back(*block);
-    }
+    if (node.output->grad && !passed_on) release_block(node.output->grad);
     return modes;
 }
 
-void Tape::finish(const Value* loss) {
-    QSTEP_CHECK(training_, "only a training tape has gradients");
-    QSTEP_CHECK(!nodes_.empty() && nodes_.back().output == loss, "the loss is the output of the last node");
+void Tape::finish(const Value* last, std::initializer_list<const Value*> kept) {
+    QSTEP_CHECK(!nodes_.empty() && nodes_.back().output == last,
+                "the last value is the output of the last node");
+    plan_activations(kept);
+    if (!training_) return;
     modes_.resize(nodes_.size());
     for (std::size_t i = nodes_.size(); i-- > 0;) {
         Node& node = nodes_[i];
-        // A node that nothing downstream of it reads has no gradient to pass on.
-        if (node.output->needs_grad && (node.output == loss || node.output->grad))
-            modes_[i] = plan_node(node);
+        // A node whose output nothing downstream reads has no gradient to pass on.
+        if (node.output->needs_grad && (node.output == last || node.output->grad))
+            modes_[i] = plan_backward(node);
     }
 }
 
@@ -89,7 +107,7 @@ void Tape::forward() {
 }
 
 void Tape::backward() {
-    QSTEP_CHECK(modes_.size() == nodes_.size(), "backward() before finish()");
+    QSTEP_CHECK(modes_.size() == nodes_.size(), "backward() needs a finished training tape");
     for (std::size_t i = nodes_.size(); i-- > 0;)
         if (!modes_[i].empty()) nodes_[i].backward(context_, modes_[i]);
 }

@@ -63,11 +63,4 @@ Value* Conv2d::build(Tape& tape, Value* x) const {
     return y;
 }
 
-BatchNorm2d::BatchNorm2d(ParameterStore& store, const std::string& name, std::int64_t channels, double gamma)
-    : store_(&store),
-      gamma_(store.add_parameter(name + ".weight", {channels}, Init::constant(gamma))),
-      beta_(store.add_parameter(name + ".bias", {channels}, Init::constant(0.0))),
-      mean_(store.add_buffer(name + ".running_mean", {channels}, 0.0)),
-      var_(store.add_buffer(name + ".running_var", {channels}, 1.0)) {}
-
 }  // namespace qstep

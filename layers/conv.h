@@ -1,10 +1,11 @@
-// Convolution and batch-norm layers. A layer declares its parameters when it is made and records its
-// operations on a tape; tensors are [N,H,W,C].
+// The convolution layer, alone and joined with a batch norm. A layer declares its parameters when it is made
+// and records its operations on a tape; tensors are [N,H,W,C].
 #pragma once
 
 #include <string>
 
 #include "engine/tape.h"
+#include "layers/batch_norm.h"
 #include "layers/parameters.h"
 
 namespace qstep {
@@ -43,26 +44,6 @@ class Conv2d {
 /// PyTorch's default initialisation of a convolution or linear layer: U(-b, b) with b = 1/sqrt(fan_in), for
 /// weights (kaiming_uniform with a = sqrt(5)) and bias alike.
 Conv2dInit pytorch_default_init(std::int64_t fan_in);
-
-class BatchNorm2d {
-  public:
-    /// Parameters `name`.weight (gamma, starting at `gamma`) and `name`.bias (0), buffers `name`.running_mean
-    /// (0) and `name`.running_var (1). eps 1e-5, momentum 0.1.
-    BatchNorm2d(ParameterStore& store, const std::string& name, std::int64_t channels, double gamma);
-
-    const ParameterStore::Parameter& gamma() const {
-        return store_->parameters()[static_cast<std::size_t>(gamma_)];
-    }
-    const ParameterStore::Parameter& beta() const {
-        return store_->parameters()[static_cast<std::size_t>(beta_)];
-    }
-    const Tensor& running_mean() const { return store_->buffers()[static_cast<std::size_t>(mean_)].value; }
-    const Tensor& running_var() const { return store_->buffers()[static_cast<std::size_t>(var_)].value; }
-
-  private:
-    const ParameterStore* store_;
-    int gamma_, beta_, mean_, var_;
-};
 
 /// bn(conv(x)), then + residual where it is not null, then ReLU where `relu`: one node, so that kernels can
 /// share passes over memory. The convolution must have no bias.

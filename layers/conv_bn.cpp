@@ -58,7 +58,7 @@ Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Valu
 
     ConvBn node{.shape = shape,
                 .stats = {tape.keep(DType::f32, {g.out_channels}), tape.keep(DType::f32, {g.out_channels})},
-                .bn = {bn.gamma().value, bn.beta().value, bn.running_mean(), bn.running_var()},
+                .bn = bn.tensors(),
                 .y = tape.training() ? tape.keep(dtype, shape.y()) : Tensor{},
                 .relu = relu,
                 .x = x,

@@ -109,6 +109,23 @@ TEST_F(TapeTest, AccumulatesWhereAValueIsReadTwice) {
     EXPECT_FALSE(x->needs_grad);
 }
 
+TEST_F(TapeTest, AGradientPassedOnInPlaceIsNotHandedOutAgain) {
+    // u + v with both gradients new: u takes over the sum's gradient, and nothing computed before u's turn
+    // may be given that memory.
+    Value *x = nullptr, *loss = nullptr;
+    Tape& tape = lay_out(true, [&](Tape& t) {
+        x = t.input(DType::f32, {1});
+        Value* u = multiply(t, x, t.parameter(weight_tensor_, grad_tensor_));
+        Value* v = multiply(t, multiply(t, u, x), multiply(t, u, x));  // (w x^2)^2
+        loss = end(t, add(t, u, v));
+        t.finish(loss);
+    });
+    at(x->data) = 2.0f;
+    tape.forward();
+    tape.backward();
+    EXPECT_FLOAT_EQ(weight_grad_, 2.0f + 2 * 3.0f * 16.0f);  // d/dw (w x + w^2 x^4)
+}
+
 TEST_F(TapeTest, GradientMemoryIsReused) {
     Value *x = nullptr, *loss = nullptr;
     constexpr int kDepth = 20;
