@@ -1,0 +1,85 @@
+#include "quant/codec.h"
+
+#include <array>
+
+#include "engine/suggest.h"
+#include "quant/cpu/codecs.h"
+#include "quant/smart.h"
+
+namespace qstep {
+
+namespace {
+
+constexpr std::array<std::string_view, 5> kCodecs{"none", "standard", "smart", "hadamard", "exponential"};
+constexpr std::array<std::string_view, 2> kRoundings{"stochastic", "nearest"};
+
+std::int64_t most_levels(CodecKind kind) {
+    switch (kind) {
+        case CodecKind::smart:
+            return quant::Smart::kMaxLevels;
+        case CodecKind::exponential:
+            return 128;
+        default:
+            return 65536;
+    }
+}
+
+template <typename Enum, std::size_t N>
+Enum parse(std::string_view text, const char* what, const std::array<std::string_view, N>& names) {
+    for (std::size_t i = 0; i < N; ++i)
+        if (text == names[i]) return static_cast<Enum>(i);
+    fail_usage("there is no {} \"{}\"; did you mean \"{}\"?", what, text, nearest_name(text, names));
+}
+
+}  // namespace
+
+CodecKind parse_codec(std::string_view text) {
+    return parse<CodecKind>(text, "codec", kCodecs);
+}
+
+Rounding parse_rounding(std::string_view text) {
+    return parse<Rounding>(text, "rounding", kRoundings);
+}
+
+const char* name_of(CodecKind kind) {
+    return kCodecs[static_cast<std::size_t>(kind)].data();
+}
+
+const char* name_of(Rounding rounding) {
+    return kRoundings[static_cast<std::size_t>(rounding)].data();
+}
+
+void validate(const CodecSettings& settings) {
+    if (settings.kind == CodecKind::none) return;
+    const char* name = name_of(settings.kind);
+    if (settings.levels < 2) fail_usage("{} needs at least 2 levels, got {}", name, settings.levels);
+    if (settings.levels > most_levels(settings.kind))
+        fail_usage("{} has at most {} levels, got {}", name, most_levels(settings.kind), settings.levels);
+    if (settings.kind == CodecKind::exponential && settings.levels % 2 != 0)
+        fail_usage("exponential needs an even number of levels, one sign for each magnitude, got {}",
+                   settings.levels);
+    if (settings.bucket_size == 0 || settings.bucket_size < -1)
+        fail_usage(
+            "the bucket size is a number of elements, at least 1, or -1 for the whole gradient; got {}",
+            settings.bucket_size);
+    const double percent = settings.smart_candidates_percent;
+    if (settings.kind == CodecKind::smart && !(percent > 0.0 && percent <= 100.0))
+        fail_usage("smart's candidates are a percentage above 0 and up to 100, got {}", percent);
+}
+
+std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
+                                          std::int64_t element_count) {
+    validate(settings);
+    QSTEP_CHECK(element_count >= 1, "a codec for {} elements", element_count);
+    if (context.device().kind != DeviceKind::cpu)
+        fail_run("this build has no codecs for {}; use --device cpu", to_string(context.device()));
+    return quant::cpu::make(context, settings, element_count, quant::cpu::best_isa());
+}
+
+std::int64_t first_non_finite(Context& context, const Tensor& tensor) {
+    if (context.device().kind != DeviceKind::cpu)
+        fail_run("this build has no codecs for {}; use --device cpu", to_string(context.device()));
+    return quant::cpu::first_non_finite(context, tensor.as<float>(), tensor.count());
+}
+
+}  // namespace qstep

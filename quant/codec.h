@@ -1,0 +1,88 @@
+// Gradient codecs: lossy maps of the whole flat gradient onto few values a bucket.
+//
+// The gradient is cut into buckets of `bucket_size` consecutive elements (the last may be shorter; -1: one
+// bucket). Every bucket gets its own level values l_0 < l_1 < ...; an element x between the neighbours l and
+// r becomes r with probability (x-l)/(r-l), else l, so E[q] = x and the variance of q is (x-l)(r-x).
+// Formulas and sources are in quant/standard.h, smart.h, hadamard.h and exponential.h.
+//
+// Determinism: the draw for element e is word e of RandomStream{seed, Purpose::rounding, step}, sums are
+// added in one documented order (quant/group.h), so results are bitwise the same for every number of threads,
+// vector width and device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/context.h"
+#include "engine/tensor.h"
+
+namespace qstep {
+
+enum class CodecKind : std::uint8_t { none, standard, smart, hadamard, exponential };
+
+/// "none", "standard", ... Any other text is a usage error that names the nearest one.
+CodecKind parse_codec(std::string_view text);
+const char* name_of(CodecKind kind);
+
+/// `nearest` puts the constant 1/2 in the place of the uniform draw: always to the nearer neighbour, to the
+/// upper one from half way. Not unbiased.
+enum class Rounding : std::uint8_t { stochastic, nearest };
+
+/// "stochastic" or "nearest"; any other text is a usage error.
+Rounding parse_rounding(std::string_view text);
+const char* name_of(Rounding rounding);
+
+struct CodecSettings {
+    CodecKind kind = CodecKind::none;
+    std::int64_t levels = 16;
+    /// Elements of a bucket; -1: the whole gradient is one.
+    std::int64_t bucket_size = 512;
+    Rounding rounding = Rounding::stochastic;
+    /// smart: this share of a bucket is looked at to place the levels, at least 512 elements.
+    double smart_candidates_percent = 1.0;
+    std::uint64_t seed = 0;
+};
+
+/// Usage error, one sentence, for: fewer than 2 levels; more than 65,536 (a code is at most two bytes), 256
+/// for smart (its fit takes levels x candidates memory) or 128 for exponential (2^-64 of the largest
+/// magnitude is nothing beside it); an odd number of levels for exponential; a bucket size of 0 or below -1;
+/// a share of candidates outside (0, 100]. `none` looks at none of them.
+void validate(const CodecSettings& settings);
+
+class GradientCodec {
+  public:
+    virtual ~GradientCodec() = default;
+
+    /// out[e] = the level value that in[e] is rounded to. out, in: f32 [n], n the count given to make_codec;
+    /// out may be in. step: i64 [1] in device memory, read when the kernel runs; its lower 32 bits key the
+    /// draws. variance: f64 [1], overwritten with the sum of (x-l)(r-x), not divided by n: the variance that
+    /// stochastic rounding has, also when the rounding is `nearest`. 0 for none.
+    ///
+    /// Answers for odd buckets, all codecs: a constant bucket comes out as it is (exponential and hadamard:
+    /// up to its codec's levels); an all-zero bucket as +0, variance 0; a single element as itself; a bucket
+    /// shorter than the number of levels like any other. A bucket with an infinity or a NaN comes out as NaN
+    /// throughout (none: as it is) and makes the variance NaN; the variance is NaN in no other case, so only
+    /// then need a caller ask first_non_finite(). Allocates nothing.
+    virtual void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+                          const Tensor& variance) = 0;
+
+    const CodecSettings& settings() const { return settings_; }
+
+  protected:
+    explicit GradientCodec(const CodecSettings& settings) : settings_(settings) {}
+
+  private:
+    CodecSettings settings_;
+};
+
+/// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which
+/// must not be frozen yet. Throws a run error on a device without codecs.
+std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
+                                          std::int64_t element_count);
+
+/// The lowest index of an infinity or a NaN in `tensor` (f32), or -1. Waits for the device. One read pass.
+std::int64_t first_non_finite(Context& context, const Tensor& tensor);
+
+}  // namespace qstep

@@ -1,0 +1,187 @@
+// Launches a bucket algorithm (Standard, Smart, Exponential) over all buckets with OpenMP.
+//
+// Runs of small buckets are independent. Longer buckets are taken a wave at a time: all chunks are measured,
+// every bucket is fitted, all chunks are rounded, while the wave is still in the cache. What is added up is
+// added in an order that knows nothing of threads.
+#pragma once
+
+#include <omp.h>
+
+#include <vector>
+
+#include "quant/buckets.h"
+#include "quant/codec.h"
+#include "quant/cpu/isa.h"
+#include "quant/cpu/simd_group.h"
+
+namespace qstep::quant::cpu {
+
+/// An algorithm's steps, compiled for one instruction set.
+template <typename Algorithm>
+struct BucketKernels {
+    typename Algorithm::Measure (*measure)(const float* x, std::int64_t n);
+    void (*fit)(typename Algorithm::Fit& fit, const typename Algorithm::Measure& measure, const float* x,
+                std::int64_t n, const FitContext& context);
+    double (*round)(const typename Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,
+                    const Draws& draws);
+};
+
+/// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
+#define QSTEP_BUCKET_VARIANT(isa, attributes)                                                            \
+    attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                        \
+        SimdGroup group;                                                                                 \
+        return Algorithm::measure(group, x, n);                                                          \
+    }                                                                                                    \
+    attributes void fit_##isa(Algorithm::Fit& fit, const Algorithm::Measure& measure, const float* x,    \
+                              std::int64_t n, const FitContext& context) {                               \
+        SimdGroup group;                                                                                 \
+        Algorithm::fit(group, fit, measure, x, n, context);                                              \
+    }                                                                                                    \
+    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
+                                  const Draws& draws) {                                                  \
+        SimdGroup group;                                                                                 \
+        return Algorithm::round(group, fit, out, x, n, draws);                                           \
+    }
+#define QSTEP_BUCKET_KERNELS()                                     \
+    QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                       \
+    BucketKernels<Algorithm> kernels_for(Isa isa) {                \
+        switch (isa) {                                             \
+            case Isa::avx512:                                      \
+                return {measure_avx512, fit_avx512, round_avx512}; \
+            case Isa::avx2:                                        \
+                return {measure_avx2, fit_avx2, round_avx2};       \
+            case Isa::baseline:                                    \
+                break;                                             \
+        }                                                          \
+        return {measure_baseline, fit_baseline, round_baseline};   \
+    }
+
+/// What the phases of one quantize() call share.
+struct Call {
+    float* out;
+    const float* in;
+    std::uint32_t step;
+    Draws draws;
+    int threads;
+    char* scratch;
+};
+
+/// Checks the arguments of quantize() and gathers them.
+Call begin_call(Context& context, const CodecSettings& settings, std::int64_t count, const Tensor& out,
+                const Tensor& in, const Tensor& step, const Tensor& variance);
+
+template <typename Algorithm>
+class BucketCodec : public GradientCodec {
+  public:
+    using Measure = typename Algorithm::Measure;
+    using Fit = typename Algorithm::Fit;
+
+    /// candidates(n): of a bucket of n elements. scratch_bytes: of one fit.
+    BucketCodec(Context& context, const CodecSettings& settings, std::int64_t count,
+                const BucketKernels<Algorithm>& kernels, std::int64_t (*candidates)(std::int64_t, double),
+                std::int64_t scratch_bytes)
+        : GradientCodec(settings),
+          kernels_(kernels),
+          buckets_(count, settings.bucket_size),
+          candidates_(candidates),
+          scratch_stride_((scratch_bytes + 63) / 64 * 64) {
+        const std::int64_t chunks = buckets_.chunks_per_bucket();
+        buckets_per_wave_ = std::clamp<std::int64_t>(kWaveChunks / chunks, 1, buckets_.count());
+        spreads_.resize(static_cast<std::size_t>(buckets_.small() ? buckets_.runs() : buckets_.chunks()));
+        if (!buckets_.small()) {
+            measures_.resize(static_cast<std::size_t>(buckets_per_wave_ * chunks));
+            fits_.resize(static_cast<std::size_t>(buckets_per_wave_));
+        }
+        context.workspace().reserve(workspace_bytes(context));
+    }
+
+    void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+                  const Tensor& variance) override {
+        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
+        if (scratch_stride_ > 0)
+            call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
+        if (buckets_.small())
+            small_buckets(call);
+        else
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
+                wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()));
+        double total = 0;
+        for (const double spread : spreads_) total += spread;
+        *variance.as<double>() = total;
+    }
+
+  private:
+    /// 2 MiB of gradient.
+    static constexpr std::int64_t kWaveChunks = 64;
+
+    std::size_t workspace_bytes(const Context& context) const {
+        return static_cast<std::size_t>(scratch_stride_ * context.threads());
+    }
+
+    FitContext fit_context(const Call& call, std::int64_t bucket, int thread) const {
+        const std::int64_t candidates =
+            candidates_ ? candidates_(buckets_.length(bucket), settings().smart_candidates_percent) : 0;
+        return {settings().seed, call.step,  settings().levels,
+                bucket,          candidates, call.scratch + thread * scratch_stride_};
+    }
+
+    void small_buckets(const Call& call) {
+        const std::int64_t runs = buckets_.runs();
+#pragma omp parallel for schedule(static) num_threads(call.threads)
+        for (std::int64_t run = 0; run < runs; ++run) {
+            const std::int64_t first = run * buckets_.buckets_per_run();
+            const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
+            double total = 0;
+            Fit fit;
+            for (std::int64_t bucket = first; bucket < last; ++bucket) {
+                const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
+                const float* x = call.in + begin;
+                kernels_.fit(fit, kernels_.measure(x, n), x, n,
+                             fit_context(call, bucket, omp_get_thread_num()));
+                total += kernels_.round(fit, call.out + begin, x, n, call.draws.from(begin));
+            }
+            spreads_[static_cast<std::size_t>(run)] = total;
+        }
+    }
+
+    void wave(const Call& call, std::int64_t first, std::int64_t last) {
+        const std::int64_t per_bucket = buckets_.chunks_per_bucket(), begin = first * per_bucket;
+        const std::int64_t end = last * per_bucket;
+#pragma omp parallel num_threads(call.threads)
+        {
+#pragma omp for schedule(static)
+            for (std::int64_t chunk = begin; chunk < end; ++chunk)
+                measures_[static_cast<std::size_t>(chunk - begin)] =
+                    kernels_.measure(call.in + buckets_.chunk_begin(chunk),
+                                     std::max<std::int64_t>(0, buckets_.chunk_length(chunk)));
+#pragma omp for schedule(dynamic)
+            for (std::int64_t bucket = first; bucket < last; ++bucket) {
+                const auto at = static_cast<std::size_t>((bucket - first) * per_bucket);
+                Measure measure = measures_[at];
+                for (std::int64_t i = 1; i < per_bucket; ++i)
+                    measure = Algorithm::merge_measures(measure, measures_[at + static_cast<std::size_t>(i)]);
+                kernels_.fit(fits_[static_cast<std::size_t>(bucket - first)], measure,
+                             call.in + buckets_.begin(bucket), buckets_.length(bucket),
+                             fit_context(call, bucket, omp_get_thread_num()));
+            }
+#pragma omp for schedule(static)
+            for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+                const std::int64_t at = buckets_.chunk_begin(chunk), n = buckets_.chunk_length(chunk);
+                const Fit& fit = fits_[static_cast<std::size_t>(chunk / per_bucket - first)];
+                spreads_[static_cast<std::size_t>(chunk)] =
+                    n > 0 ? kernels_.round(fit, call.out + at, call.in + at, n, call.draws.from(at)) : 0.0;
+            }
+        }
+    }
+
+    BucketKernels<Algorithm> kernels_;
+    Buckets buckets_;
+    std::int64_t (*candidates_)(std::int64_t, double);
+    std::int64_t scratch_stride_;
+    std::int64_t buckets_per_wave_;
+    std::vector<double> spreads_;
+    std::vector<Measure> measures_;
+    std::vector<Fit> fits_;
+};
+
+}  // namespace qstep::quant::cpu

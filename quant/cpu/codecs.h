@@ -1,0 +1,29 @@
+// The CPU codecs, one maker a kind; `isa` is for tests, everyone else takes best_isa(). Arguments as
+// make_codec (quant/codec.h), already validated.
+#pragma once
+
+#include <memory>
+
+#include "quant/codec.h"
+#include "quant/cpu/isa.h"
+
+namespace qstep::quant::cpu {
+
+std::unique_ptr<GradientCodec> make_none(Context& context, const CodecSettings& settings, std::int64_t count,
+                                         Isa isa);
+std::unique_ptr<GradientCodec> make_standard(Context& context, const CodecSettings& settings,
+                                             std::int64_t count, Isa isa);
+std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings, std::int64_t count,
+                                          Isa isa);
+std::unique_ptr<GradientCodec> make_hadamard(Context& context, const CodecSettings& settings,
+                                             std::int64_t count, Isa isa);
+std::unique_ptr<GradientCodec> make_exponential(Context& context, const CodecSettings& settings,
+                                                std::int64_t count, Isa isa);
+
+/// The one of settings.kind.
+std::unique_ptr<GradientCodec> make(Context& context, const CodecSettings& settings, std::int64_t count,
+                                    Isa isa);
+
+std::int64_t first_non_finite(Context& context, const float* x, std::int64_t n);
+
+}  // namespace qstep::quant::cpu

@@ -1,0 +1,215 @@
+// Launches Hadamard over all buckets with OpenMP: small buckets in runs; the chunks of a long bucket
+// together, one phase after the other.
+#include "quant/hadamard.h"
+
+#include <bit>
+#include <vector>
+
+#include "quant/cpu/bucket_codec.h"
+#include "quant/cpu/codecs.h"
+
+namespace qstep::quant::cpu {
+
+namespace {
+
+struct Kernels {
+    double (*quantize)(float* out, const float* x, std::int64_t n, float* y, std::int64_t padded,
+                       std::int64_t levels, const Draws& draws, const Signs& signs);
+    Extent (*magnitudes)(const float* x, std::int64_t n);
+    void (*rotate)(float* y, std::int64_t padded, const float* x, std::int64_t n,
+                   const Hadamard::Scale& scale, const Signs& signs);
+    void (*columns)(float* y, std::int64_t rows, std::int64_t begin, std::int64_t end);
+    Extent (*extent)(const float* y, std::int64_t n);
+    double (*round)(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws);
+    void (*store)(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,
+                  const Signs& signs);
+};
+
+#define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                             \
+    attributes double quantize_##isa(float* out, const float* x, std::int64_t n, float* y,                  \
+                                     std::int64_t padded, std::int64_t levels, const Draws& draws,          \
+                                     const Signs& signs) {                                                  \
+        SimdGroup group;                                                                                    \
+        return Hadamard::quantize(group, out, x, n, y, padded, levels, draws, signs);                       \
+    }                                                                                                       \
+    attributes Extent magnitudes_##isa(const float* x, std::int64_t n) {                                    \
+        SimdGroup group;                                                                                    \
+        return Hadamard::measure(group, x, n);                                                              \
+    }                                                                                                       \
+    attributes void rotate_##isa(float* y, std::int64_t padded, const float* x, std::int64_t n,             \
+                                 const Hadamard::Scale& scale, const Signs& signs) {                        \
+        SimdGroup group;                                                                                    \
+        Hadamard::load(group, y, padded, x, n, scale, signs);                                               \
+        group.walsh_hadamard(y, padded);                                                                    \
+    }                                                                                                       \
+    attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t begin, std::int64_t end) {      \
+        SimdGroup::walsh_hadamard_columns(y, rows, kChunk, begin, end);                                     \
+    }                                                                                                       \
+    attributes Extent extent_##isa(const float* y, std::int64_t n) {                                        \
+        SimdGroup group;                                                                                    \
+        return Standard::measure(group, y, n);                                                              \
+    }                                                                                                       \
+    attributes double round_##isa(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws) { \
+        SimdGroup group;                                                                                    \
+        const double spread = Standard::round(group, fit, y, y, n, draws);                                  \
+        group.walsh_hadamard(y, n);                                                                         \
+        return spread;                                                                                      \
+    }                                                                                                       \
+    attributes void store_##isa(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,   \
+                                const Signs& signs) {                                                       \
+        SimdGroup group;                                                                                    \
+        Hadamard::store(group, out, y, n, scale, signs);                                                    \
+    }
+QSTEP_FOR_EACH_ISA(QSTEP_HADAMARD_VARIANT)
+#undef QSTEP_HADAMARD_VARIANT
+
+Kernels kernels_for(Isa isa) {
+    switch (isa) {
+        case Isa::avx512:
+            return {quantize_avx512, magnitudes_avx512, rotate_avx512, columns_avx512,
+                    extent_avx512,   round_avx512,      store_avx512};
+        case Isa::avx2:
+            return {quantize_avx2, magnitudes_avx2, rotate_avx2, columns_avx2,
+                    extent_avx2,   round_avx2,      store_avx2};
+        case Isa::baseline:
+            break;
+    }
+    return {quantize_baseline, magnitudes_baseline, rotate_baseline, columns_baseline,
+            extent_baseline,   round_baseline,      store_baseline};
+}
+
+class HadamardCodec : public GradientCodec {
+  public:
+    HadamardCodec(Context& context, const CodecSettings& settings, std::int64_t count, Isa isa)
+        : GradientCodec(settings),
+          kernels_(kernels_for(isa)),
+          buckets_(count, settings.bucket_size),
+          padded_(static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(buckets_.size)))) {
+        spreads_.resize(static_cast<std::size_t>(buckets_.small() ? buckets_.runs() : buckets_.count()));
+        const std::int64_t chunks = padded_ / kChunk;
+        extents_.resize(static_cast<std::size_t>(chunks));
+        chunk_spreads_.resize(static_cast<std::size_t>(chunks));
+        context.workspace().reserve(workspace_bytes(context));
+    }
+
+    void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+                  const Tensor& variance) override {
+        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
+        call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
+        if (buckets_.small())
+            small_buckets(call);
+        else
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket)
+                spreads_[static_cast<std::size_t>(bucket)] = long_bucket(call, bucket);
+        double total = 0;
+        for (const double spread : spreads_) total += spread;
+        *variance.as<double>() = total;
+    }
+
+  private:
+    static constexpr std::int64_t kStrip = 64;
+
+    std::size_t workspace_bytes(const Context& context) const {
+        // A vector a thread for small buckets, one that all share for a long bucket; whole cache lines.
+        const std::int64_t vectors = buckets_.small() ? context.threads() : 1;
+        return static_cast<std::size_t>(vectors * stride()) * sizeof(float);
+    }
+    std::int64_t stride() const { return std::max<std::int64_t>(padded_, 16); }
+    Signs signs(const Call& call, std::int64_t first) const {
+        return {{settings().seed, Purpose::rotation, call.step}, static_cast<std::uint64_t>(first)};
+    }
+
+    void small_buckets(const Call& call) {
+        const std::int64_t runs = buckets_.runs();
+#pragma omp parallel for schedule(static) num_threads(call.threads)
+        for (std::int64_t run = 0; run < runs; ++run) {
+            float* y = reinterpret_cast<float*>(call.scratch) + omp_get_thread_num() * stride();
+            const std::int64_t first = run * buckets_.buckets_per_run();
+            const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
+            double total = 0;
+            for (std::int64_t bucket = first; bucket < last; ++bucket) {
+                const std::int64_t begin = buckets_.begin(bucket);
+                total += kernels_.quantize(call.out + begin, call.in + begin, buckets_.length(bucket), y,
+                                           padded_, settings().levels, call.draws.from(bucket * padded_),
+                                           signs(call, begin));
+            }
+            spreads_[static_cast<std::size_t>(run)] = total;
+        }
+    }
+
+    template <typename F>
+    void for_each_chunk(const Call& call, F f) {
+        const std::int64_t chunks = padded_ / kChunk;
+#pragma omp parallel for schedule(static) num_threads(call.threads)
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk) f(chunk, static_cast<std::size_t>(chunk));
+    }
+    Extent merged_extents() const {
+        Extent all;
+        for (const Extent& extent : extents_) all = merge(all, extent);
+        return all;
+    }
+    void transform_columns(const Call& call, float* y) {
+#pragma omp parallel for schedule(static) num_threads(call.threads)
+        for (std::int64_t column = 0; column < kChunk; column += kStrip)
+            kernels_.columns(y, padded_ / kChunk, column, column + kStrip);
+    }
+
+    double long_bucket(const Call& call, std::int64_t bucket) {
+        const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
+        const float* x = call.in + begin;
+        float* out = call.out + begin;
+        auto* y = reinterpret_cast<float*>(call.scratch);
+        const auto length = [n](std::int64_t chunk) {
+            return std::clamp<std::int64_t>(n - chunk * kChunk, 0, kChunk);
+        };
+        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+            extents_[at] = kernels_.magnitudes(x + chunk * kChunk, length(chunk));
+        });
+        const Hadamard::Scale scale = Hadamard::scale(merged_extents(), padded_);
+        if (!scale.finite) {
+            for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+                std::fill_n(out + chunk * kChunk, length(chunk), kNotANumber);
+            });
+            return std::numeric_limits<double>::quiet_NaN();
+        }
+        for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+            const std::int64_t offset = chunk * kChunk;
+            kernels_.rotate(y + offset, kChunk, x + offset, length(chunk), scale,
+                            signs(call, begin + offset));
+        });
+        transform_columns(call, y);
+        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+            extents_[at] = kernels_.extent(y + chunk * kChunk, kChunk);
+        });
+        const Standard::Fit fit = Standard::fit(merged_extents(), settings().levels);
+        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+            const std::int64_t offset = chunk * kChunk;
+            chunk_spreads_[at] =
+                kernels_.round(fit, y + offset, kChunk, call.draws.from(bucket * padded_ + offset));
+        });
+        transform_columns(call, y);
+        for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+            const std::int64_t offset = chunk * kChunk;
+            kernels_.store(out + offset, y + offset, length(chunk), scale, signs(call, begin + offset));
+        });
+        double spread = 0;
+        for (const double chunk_spread : chunk_spreads_) spread += chunk_spread;
+        return spread * scale.variance;
+    }
+
+    Kernels kernels_;
+    Buckets buckets_;
+    std::int64_t padded_;
+    std::vector<double> spreads_;
+    std::vector<double> chunk_spreads_;
+    std::vector<Extent> extents_;
+};
+
+}  // namespace
+
+std::unique_ptr<GradientCodec> make_hadamard(Context& context, const CodecSettings& settings,
+                                             std::int64_t count, Isa isa) {
+    return std::make_unique<HadamardCodec>(context, settings, count, isa);
+}
+
+}  // namespace qstep::quant::cpu

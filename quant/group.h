@@ -1,0 +1,111 @@
+// What a bucket algorithm is written in: operations of a group of threads that work on one bucket together.
+//
+// Each algorithm (standard.h, smart.h, hadamard.h, exponential.h) is one function template over a Group and
+// is compiled for every device. On CUDA a group is a thread block: every thread runs the text, a `f(i)` below
+// runs in one of them, results of reductions arrive in all. On the CPU it is one thread whose loops are
+// vectorised (quant/cpu/simd_group.h). A Group offers:
+//
+//   rank(), size()              this thread's number, 0 <= rank() < size()
+//   barrier()                   what any thread wrote before is seen by every thread behind it
+//   for_each(n, f)              f(i) for each 0 <= i < n, in any order
+//   extent(n, f)                Extent of the floats f(i)
+//   sum(n, f)                   sum of the doubles f(i), in the order below
+//   sum(n, draws, f)            the same of f(i, draws.word(i)); f may also store its element's result
+//   for_each_sign(n, signs, f)  f(i, s), s = signs.sign(i): 0 or 0x80000000, a sign bit to xor with
+//   walsh_hadamard(x, n)        in place; n a power of two; stages h = 1, 2, 4, ... n/2 in turn, each putting
+//                               (a + b, a - b) for the pairs a = x[i], b = x[i+h], floor(i/h) even
+//   walsh_hadamard_columns(x, rows, pitch, begin, end)
+//                               stages h = pitch, 2 pitch, ... (rows/2) pitch for x[r*pitch + c], begin <= c
+//                               < end
+//   sort(keys, spare, n)        uint32 keys ascending; spare: n more
+//   for_each_argmin(items, range, cost, store)
+//                               for each item: the first index i in [range(item).low, .high] with the least
+//                               double cost(item, i), handed to store(item, i, cost). cost may be asked up to
+//                               kArgminPadding beyond high; the answer is ignored
+//
+// for_each, sum, for_each_sign and for_each_argmin do not wait at their end: put barrier() before another
+// thread's element is read. Reductions do.
+//
+// The order of a sum: lane j of kSumLanes adds f(j), f(j + kSumLanes), ... in turn, starting from 0; then
+// lanes are folded, lane j += lane j + kSumLanes/2, then kSumLanes/4, ... 1. A bucket longer than kChunk is
+// summed chunk by chunk, in turn. Minima and maxima need no order. Together with contraction being off this
+// makes every result bitwise the same on all devices.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "engine/macros.h"
+#include "engine/random.h"
+
+namespace qstep::quant {
+
+inline constexpr std::int64_t kSumLanes = 256;
+/// Elements that one group works through at a time: 32 KiB of floats, a thread block's shared memory.
+inline constexpr std::int64_t kChunk = 8192;
+inline constexpr std::int64_t kArgminPadding = 8;
+
+/// Range of some floats, with -0 counted as +0; whether all are finite. low > high: there are none.
+struct Extent {
+    float low = std::numeric_limits<float>::infinity();
+    float high = -std::numeric_limits<float>::infinity();
+    bool finite = true;
+};
+
+QSTEP_HOST_DEVICE inline Extent merge(const Extent& a, const Extent& b) {
+    return {a.low < b.low ? a.low : b.low, a.high > b.high ? a.high : b.high, a.finite && b.finite};
+}
+
+/// The words that decide how elements first, first + 1, ... are rounded. `nearest`: 1/2 for each.
+struct Draws {
+    RandomStream stream;
+    std::uint64_t first = 0;
+    bool nearest = false;
+
+    static constexpr std::uint32_t kHalf = 0x80000000u;
+    QSTEP_HOST_DEVICE std::uint32_t word(std::int64_t i) const {
+        return nearest ? kHalf : stream.bits(first + static_cast<std::uint64_t>(i));
+    }
+    QSTEP_HOST_DEVICE Draws from(std::int64_t i) const {
+        return {stream, first + static_cast<std::uint64_t>(i), nearest};
+    }
+};
+
+/// Random signs of elements first, first + 1, ...: of each 512 aligned elements, the signs of those with
+/// e % 16 = j are the bits, lowest first, of word 16 * (e / 512) + j.
+struct Signs {
+    RandomStream stream;
+    std::uint64_t first = 0;
+
+    static constexpr std::uint64_t kWords = 16;
+    static constexpr std::uint64_t kRun = 32 * kWords;
+    QSTEP_HOST_DEVICE std::uint32_t sign(std::int64_t i) const {
+        const std::uint64_t e = first + static_cast<std::uint64_t>(i);
+        const std::uint32_t word = stream.bits(e / kRun * kWords + e % kWords);
+        return ((word >> (e % kRun / kWords)) & 1u) << 31;
+    }
+};
+
+/// What a group needs besides its bucket's elements.
+struct FitContext {
+    std::uint64_t seed = 0;
+    std::uint32_t step = 0;
+    std::int64_t levels = 0;
+    /// Number of the bucket, and candidates to take from it (smart).
+    std::int64_t bucket = 0;
+    std::int64_t candidates = 0;
+    /// Memory of the group for the length of the fit.
+    void* scratch = nullptr;
+};
+
+inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
+
+/// What every codec makes of a bucket that is not finite.
+template <typename Group>
+QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, float* out, std::int64_t n) {
+    group.for_each(n, [=](std::int64_t i) { out[i] = kNotANumber; });
+    return std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace qstep::quant

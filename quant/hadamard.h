@@ -1,0 +1,92 @@
+// `hadamard`: `standard` in a randomly rotated basis (Suresh, Yu, Kumar, McMahan: "Distributed mean
+// estimation with limited communication", 2017, section 3).
+//
+// The bucket is padded with zeros to P = 2^m elements, multiplied by random signs D (Purpose::rotation, one
+// per element of the gradient), transformed with the orthonormal Walsh-Hadamard matrix W, quantized by
+// `standard` over all P elements, transformed back (W^2 = I, D^2 = I) and cut to its length. The variance
+// reported is that of the padded, rotated vector. The draw for element j of padded bucket b is word b * P +
+// j.
+//
+// W = H / sqrt(P) with H of +-1. `standard` commutes with scaling, so H alone is applied both ways and 1/P
+// comes at the end: no irrational factor. The bucket is first scaled by a power of two that brings its
+// largest magnitude near 1, so nothing over- or underflows on the way; results beyond the largest float are
+// cut to it.
+#pragma once
+
+#include <cmath>
+
+#include "quant/standard.h"
+
+namespace qstep::quant {
+
+struct Hadamard {
+    struct Scale {
+        float forward;    // 2^-e
+        double backward;  // 2^e / P
+        double variance;  // 2^2e / P
+        bool finite;
+    };
+
+    /// The range of |x|, of a bucket or of a chunk of it.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE Extent measure(Group& group, const float* x, std::int64_t n) {
+        return group.extent(n, [=](std::int64_t i) { return std::fabs(x[i]); });
+    }
+
+    static QSTEP_HOST_DEVICE Scale scale(const Extent& magnitudes, std::int64_t padded) {
+        constexpr int kBias = 127, kLimit = 126;
+        const int field = static_cast<int>(std::bit_cast<std::uint32_t>(magnitudes.high) >> 23 & 0xffu);
+        const int wanted = field - kBias;
+        const int e = wanted < -kLimit ? -kLimit : wanted > kLimit ? kLimit : wanted;
+        const auto forward = std::bit_cast<float>(static_cast<std::uint32_t>(kBias - e) << 23);
+        const double back = 1.0 / forward;
+        const auto count = static_cast<double>(padded);
+        return {forward, back / count, back * back / count, magnitudes.finite};
+    }
+
+    /// y[0..padded) = H-ready bucket or chunk: signed, scaled, zeros behind x's n elements.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void load(Group& group, float* y, std::int64_t padded, const float* x,
+                                       std::int64_t n, const Scale& scale, const Signs& signs) {
+        const float forward = scale.forward;
+        group.for_each_sign(n, signs, [=](std::int64_t i, std::uint32_t sign) {
+            y[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[i] * forward) ^ sign);
+        });
+        group.for_each(padded - n, [=](std::int64_t i) { y[n + i] = 0.0f; });
+    }
+
+    /// out[0..n) from the transformed y.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void store(Group& group, float* out, const float* y, std::int64_t n,
+                                        const Scale& scale, const Signs& signs) {
+        const double backward = scale.backward;
+        group.for_each_sign(n, signs, [=](std::int64_t i, std::uint32_t sign) {
+            constexpr float kLargest = std::numeric_limits<float>::max();
+            const float signed_value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(y[i]) ^ sign);
+            const auto value = static_cast<float>(signed_value * backward);
+            const float low_cut = value < -kLargest ? -kLargest : value;
+            // + 0 turns -0 into +0.
+            out[i] = (low_cut > kLargest ? kLargest : low_cut) + 0.0f;
+        });
+    }
+
+    /// A whole bucket of n <= padded <= kChunk elements; y: [padded], the group's own. out may be x.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE double quantize(Group& group, float* out, const float* x, std::int64_t n,
+                                             float* y, std::int64_t padded, std::int64_t levels,
+                                             const Draws& draws, const Signs& signs) {
+        const Scale scaling = scale(measure(group, x, n), padded);
+        if (!scaling.finite) return fill_not_a_number(group, out, n);
+        load(group, y, padded, x, n, scaling, signs);
+        group.barrier();
+        group.walsh_hadamard(y, padded);
+        const auto fit = Standard::fit(Standard::measure(group, y, padded), levels);
+        const double spread = Standard::round(group, fit, y, y, padded, draws);
+        group.barrier();
+        group.walsh_hadamard(y, padded);
+        store(group, out, y, n, scaling, signs);
+        return spread * scaling.variance;
+    }
+};
+
+}  // namespace qstep::quant

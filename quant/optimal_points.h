@@ -1,0 +1,158 @@
+// The k points, both ends included, that a sorted sample v_0 <= ... <= v_{n-1} is rounded to with the least
+// variance: an exact dynamic program ("ZipML", Zhang, Li, Kara, Alistarh, Liu, Zhang, 2017, section 3).
+//
+// With C(i,j) = sum over i <= t <= j of (v_t - v_i)(v_j - v_t) and D_t[j] the least cost of t intervals that
+// end at v_j:  D_1[j] = C(0,j);  D_t[j] = min over i <= j of D_{t-1}[i] + C(i,j). The answer is D_{k-1}[n-1].
+//
+// C satisfies the quadrangle inequality, so the best i grows with j (divide and conquer, O(k n log n)) and,
+// for the same j, with t. From prefix sums S0, S1, S2 of 1, v, v^2,
+//   C(i,j) = G_i - G_j + v_j B_i - v_i B_j,   G = S2 - v S1,  B = v S0 - S1.
+// The differences cancel, so values are taken relative to the median and everything is double.
+#pragma once
+
+#include <cstdint>
+
+#include "quant/group.h"
+
+namespace qstep::quant {
+
+/// Arrays of one fit, cut from a group's scratch memory.
+struct PointsScratch {
+    double* value;          // v - median
+    double* sum;            // S1
+    double* squares;        // S2, then G
+    double* slope;          // B
+    double* cost;           // D of the layer before + G
+    double* next;           // D of this layer
+    std::uint32_t* choice;  // best i of each layer t = 2 .. k-1: choice[(t-2) * n + j]
+
+    /// Bytes for n values and `levels` points.
+    static std::int64_t bytes(std::int64_t n, std::int64_t levels) {
+        return 6 * stride(n) * 8 + (levels > 2 ? levels - 2 : 0) * n * 4;
+    }
+    /// Elements from one array to the next: a vector may be read whole behind the last value.
+    static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) {
+        return (n + 2 * kArgminPadding - 1) / 8 * 8;
+    }
+    static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n) {
+        auto* base = static_cast<double*>(memory);
+        const std::int64_t s = stride(n);
+        return {base,
+                base + s,
+                base + 2 * s,
+                base + 3 * s,
+                base + 4 * s,
+                base + 5 * s,
+                reinterpret_cast<std::uint32_t*>(base + 6 * s)};
+    }
+};
+
+/// A closed range of indices.
+struct IndexRange {
+    std::int64_t low, high;
+};
+
+/// Prefix sums of n values f(i): runs of 64 are added up one by one, then the runs' totals are.
+template <typename Group, typename F>
+QSTEP_HOST_DEVICE void prefix_sum(Group& group, double* to, std::int64_t n, F f) {
+    constexpr std::int64_t kRun = 64;
+    const std::int64_t runs = (n + kRun - 1) / kRun;
+    group.for_each(runs, [=](std::int64_t run) {
+        double total = 0;
+        const std::int64_t end = (run + 1) * kRun < n ? (run + 1) * kRun : n;
+        for (std::int64_t i = run * kRun; i < end; ++i) to[i] = total += f(i);
+    });
+    group.barrier();
+    if (group.rank() == 0) {
+        // The last element of a run turns into the sum up to there; the others follow below.
+        for (std::int64_t run = 1; run < runs; ++run) {
+            const std::int64_t last = (run + 1) * kRun < n ? (run + 1) * kRun - 1 : n - 1;
+            to[last] += to[run * kRun - 1];
+        }
+    }
+    group.barrier();
+    group.for_each(n - kRun, [=](std::int64_t i) {
+        const std::int64_t e = i + kRun;
+        if (e % kRun != kRun - 1 && e != n - 1) to[e] += to[e / kRun * kRun - 1];
+    });
+    group.barrier();
+}
+
+/// Fills value, squares (G), slope (B) from the sorted sample v(i).
+template <typename Group, typename F>
+QSTEP_HOST_DEVICE void prepare_costs(Group& group, const PointsScratch& s, std::int64_t n, F v) {
+    const double median = v(n / 2);
+    group.for_each(n, [=](std::int64_t i) { s.value[i] = v(i) - median; });
+    group.barrier();
+    prefix_sum(group, s.sum, n, [=](std::int64_t i) { return s.value[i]; });
+    prefix_sum(group, s.squares, n, [=](std::int64_t i) { return s.value[i] * s.value[i]; });
+    group.for_each(n, [=](std::int64_t i) {
+        s.slope[i] = s.value[i] * static_cast<double>(i + 1) - s.sum[i];
+        s.squares[i] -= s.value[i] * s.sum[i];
+    });
+    group.barrier();
+}
+
+/// One layer: next[j] = min over i of cost[i] + C(i,j) - G_i, choice[j] the smallest best i; `before`: the
+/// choices of the layer before, or null. Positions are settled in the order of a binary tree, so a level's
+/// are independent and lie between choices already made.
+template <typename Group>
+QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch& s, std::int64_t n,
+                                    std::uint32_t* choice, const std::uint32_t* before) {
+    std::int64_t step = 1;
+    while (2 * step <= n) step *= 2;
+    for (; step > 0; step /= 2) {
+        // Positions, counted from 1, that are odd multiples of step.
+        const std::int64_t items = (n / step + 1) / 2;
+        const auto position = [=](std::int64_t item) { return (2 * item + 1) * step - 1; };
+        group.for_each_argmin(
+            items,
+            [=](std::int64_t item) {
+                const std::int64_t j = position(item);
+                std::int64_t low = item > 0 ? choice[j - step] : 0;
+                const std::int64_t high = j + step < n && choice[j + step] < j ? choice[j + step] : j;
+                if (before != nullptr && before[j] > low) low = before[j];
+                return IndexRange{low < high ? low : high, high};
+            },
+            [=](std::int64_t item, std::int64_t i) {
+                const std::int64_t j = position(item);
+                return s.cost[i] + (s.value[j] * s.slope[i] - s.value[i] * s.slope[j]);
+            },
+            [=](std::int64_t item, std::int64_t i, double cost) {
+                const std::int64_t j = position(item);
+                choice[j] = static_cast<std::uint32_t>(i);
+                s.next[j] = cost - s.squares[j];
+            });
+        group.barrier();
+    }
+}
+
+/// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
+/// returns the cost D (in every thread). n > levels >= 2; v(i): the sorted sample as double.
+template <typename Group, typename F>
+QSTEP_HOST_DEVICE double optimal_points(Group& group, const PointsScratch& s, std::int64_t n,
+                                        std::int64_t levels, F v, std::uint32_t* positions) {
+    prepare_costs(group, s, n, v);
+    const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
+    group.for_each(n, [=](std::int64_t j) {
+        s.next[j] = first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
+    });
+    group.barrier();
+    for (std::int64_t layer = 2; layer < levels; ++layer) {
+        group.for_each(n, [=](std::int64_t i) { s.cost[i] = s.next[i] + s.squares[i]; });
+        group.barrier();
+        std::uint32_t* choice = s.choice + (layer - 2) * n;
+        points_layer(group, s, n, choice, layer > 2 ? choice - n : nullptr);
+    }
+    if (group.rank() == 0) {
+        std::uint32_t j = static_cast<std::uint32_t>(n - 1);
+        positions[levels - 1] = j;
+        for (std::int64_t layer = levels - 1; layer >= 2; --layer)
+            positions[layer - 1] = j = s.choice[(layer - 2) * n + j];
+        positions[0] = 0;
+    }
+    group.barrier();
+    return s.next[n - 1];
+}
+
+}  // namespace qstep::quant

@@ -1,0 +1,158 @@
+// `smart`: k levels placed where the bucket's elements lie, so that the variance is least.
+//
+// max(p n, 512) candidates, or the whole bucket if that is shorter, are drawn without replacement
+// (quant/sampling.h) and sorted; the bucket's min and max join them; quant/optimal_points.h chooses k of
+// these values, min and max included, that minimise the candidates' sum of (x-l)(r-x). Every element of the
+// bucket is then rounded to one of its two neighbours, r with probability (x-l)/(r-l); an element equal to a
+// point stays. A bucket with at most k distinct candidates has just these as its points.
+#pragma once
+
+#include "quant/optimal_points.h"
+#include "quant/sampling.h"
+
+namespace qstep::quant {
+
+struct Smart {
+    static constexpr std::int64_t kMaxLevels = 256;
+    static constexpr std::int64_t kFewLevels = 16;
+    static constexpr std::int64_t kMinCandidates = 512;
+
+    using Measure = Extent;
+
+    struct Fit {
+        std::int64_t count;
+        bool finite;
+        /// Ascending; entries behind the last point repeat it.
+        float points[kMaxLevels + 1];
+        /// The points but the last, then infinities: what a binary search for the left neighbour runs over.
+        float search[kMaxLevels];
+    };
+
+    static std::int64_t candidate_count(std::int64_t n, double percent) {
+        const auto share = static_cast<std::int64_t>(static_cast<double>(n) * percent / 100.0);
+        const std::int64_t wanted = share > kMinCandidates ? share : kMinCandidates;
+        return wanted < n ? wanted : n;
+    }
+    /// Scratch of one fit: two arrays of keys, positions, and the dynamic program's arrays.
+    static std::int64_t scratch_bytes(std::int64_t candidates, std::int64_t levels) {
+        return PointsScratch::bytes(candidates + 2, levels) + (2 * (candidates + 2) + kMaxLevels) * 4;
+    }
+
+    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
+        return merge(a, b);
+    }
+
+    template <typename Group>
+    static QSTEP_HOST_DEVICE Measure measure(Group& group, const float* x, std::int64_t n) {
+        return group.extent(n, [=](std::int64_t i) { return x[i]; });
+    }
+
+    /// Unsigned integers in the order of the floats, -0 as +0.
+    static QSTEP_HOST_DEVICE std::uint32_t key_of(float x) {
+        const auto bits = std::bit_cast<std::uint32_t>(x + 0.0f);
+        return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    }
+    static QSTEP_HOST_DEVICE float value_of(std::uint32_t key) {
+        return std::bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+    }
+
+    /// Points of the bucket x[0..n), whose range is `extent`.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit, const Extent& extent, const float* x,
+                                      std::int64_t n, const FitContext& context) {
+        if (!extent.finite) {
+            if (group.rank() == 0) fit.finite = false;
+            return;
+        }
+        const std::int64_t candidates = context.candidates, count = candidates + 2;
+        auto* base = static_cast<char*>(context.scratch);
+        const std::int64_t arrays = PointsScratch::bytes(count, context.levels);
+        auto* keys = reinterpret_cast<std::uint32_t*>(base + arrays);
+        if (candidates == n) {
+            group.for_each(n, [=](std::int64_t i) { keys[i] = key_of(x[i]); });
+        } else {
+            const Permutation permutation(context.seed, context.step,
+                                          static_cast<std::uint64_t>(context.bucket),
+                                          static_cast<std::uint64_t>(n));
+            group.for_each(candidates, [=](std::int64_t i) {
+                keys[i] = key_of(x[permutation(static_cast<std::uint64_t>(i))]);
+            });
+        }
+        if (group.rank() == 0) {
+            keys[candidates] = key_of(extent.low);
+            keys[candidates + 1] = key_of(extent.high);
+        }
+        group.barrier();
+        group.sort(keys, keys + count, count);
+        place(group, fit, keys, count, context.levels, base);
+    }
+
+    /// Points for the sorted keys; scratch: scratch_bytes(count - 2, levels).
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void place(Group& group, Fit& fit, const std::uint32_t* keys, std::int64_t count,
+                                        std::int64_t levels, char* scratch) {
+        const double changes =
+            group.sum(count - 1, [=](std::int64_t i) { return keys[i] != keys[i + 1] ? 1.0 : 0.0; });
+        if (changes + 1 <= static_cast<double>(levels)) {
+            if (group.rank() == 0)
+                write_points(fit, count, [=](std::int64_t i) { return value_of(keys[i]); });
+            group.barrier();
+            return;
+        }
+        const PointsScratch arrays = PointsScratch::at(scratch, count);
+        auto* positions =
+            reinterpret_cast<std::uint32_t*>(scratch + PointsScratch::bytes(count, levels)) + 2 * count;
+        optimal_points(
+            group, arrays, count, levels,
+            [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); }, positions);
+        if (group.rank() == 0)
+            write_points(fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
+        group.barrier();
+    }
+
+    /// Drops repetitions of the ascending value(0 .. count) and lays out the tables.
+    template <typename F>
+    static QSTEP_HOST_DEVICE void write_points(Fit& fit, std::int64_t count, F value) {
+        fit.finite = true;
+        fit.count = 0;
+        for (std::int64_t i = 0; i < count; ++i) {
+            const float x = value(i);
+            if (fit.count == 0 || x != fit.points[fit.count - 1]) fit.points[fit.count++] = x;
+        }
+        for (std::int64_t i = fit.count; i <= kMaxLevels; ++i) fit.points[i] = fit.points[fit.count - 1];
+        for (std::int64_t i = 0; i < kMaxLevels; ++i)
+            fit.search[i] =
+                i == 0 || i < fit.count - 1 ? fit.points[i] : std::numeric_limits<float>::infinity();
+    }
+
+    /// out may be x.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
+                                          std::int64_t n, const Draws& draws) {
+        if (!fit.finite) return fill_not_a_number(group, out, n);
+        return fit.count <= kFewLevels ? round_among<kFewLevels>(group, fit, out, x, n, draws)
+                                       : round_among<kMaxLevels>(group, fit, out, x, n, draws);
+    }
+
+  private:
+    /// At most Levels points, a power of two.
+    template <int Levels, typename Group>
+    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, float* out, const float* x,
+                                                std::int64_t n, const Draws& draws) {
+        const float* points = fit.points;
+        const float* search = fit.search;
+        return group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
+            const float value = x[i];
+            std::int32_t at = 0;
+#pragma GCC unroll 8
+            for (std::int32_t step = Levels / 2; step > 0; step /= 2)
+                at += search[at + step] <= value ? step : 0;
+            const float left = points[at], right = points[at + 1];
+            const double gap = static_cast<double>(right) - left, offset = static_cast<double>(value) - left;
+            out[i] = offset + gap * uniform_from_bits(word) >= gap ? right : left;
+            return offset * (static_cast<double>(right) - value);
+        });
+    }
+};
+
+}  // namespace qstep::quant
