@@ -1,0 +1,237 @@
+#include "kernels/batch_norm.h"
+
+#include <cmath>
+
+#include "kernels/cpu/batch_norm_finish.h"
+#include "kernels/cpu/batch_norm_loops.h"
+#include "kernels/cpu/float_types.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
+
+namespace qstep {
+
+namespace {
+
+using cpu::Scratch;
+using cpu::scratch_bytes;
+using cpu::Tiling;
+
+// Sums are taken over this many blocks of rows, whatever the number of threads, so that results do not depend
+// on it.
+constexpr std::int64_t kBlocks = 32;
+// Rows, spread over the tensor, whose mean is the shift of the moments.
+constexpr std::int64_t kShiftRows = 16;
+
+std::int64_t rows_of(const Tensor& y, std::int64_t channels) {
+    QSTEP_CHECK(y.shape.rank() >= 1 && y.shape[y.shape.rank() - 1] == channels && y.count() > 0,
+                "batch normalisation of {} channels got {}", channels, y.shape.to_string());
+    return y.count() / channels;
+}
+
+void check_same(const Tensor& tensor, const char* name, const Tensor& like) {
+    check_tensor(tensor, name, like.dtype, like.shape);
+}
+
+void check_stats(const BatchNormStats& stats) {
+    QSTEP_CHECK(stats.mean.shape.rank() == 1, "mean must be [C], it is {}", stats.mean.shape.to_string());
+    check_tensor(stats.mean, "mean", DType::f32, stats.mean.shape);
+    check_tensor(stats.inv_std, "inv_std", DType::f32, stats.mean.shape);
+}
+
+// Scratch of every pass: per-channel values (and the same repeated over a tile), sums of blocks, and float
+// sums of each thread.
+struct Arrays {
+    Tiling tiling;
+    float* values[3];    // [channels]
+    float* repeated[3];  // [width]
+    double* sums[2];     // [kBlocks, channels]
+    float* partials;     // [threads, 2 * width]
+
+    Arrays(Context& context, std::int64_t channels) : tiling(channels) {
+        Scratch scratch(context.workspace().lend(bytes(context, channels)));
+        for (auto& array : values) array = scratch.take<float>(channels);
+        for (auto& array : repeated) array = scratch.take<float>(tiling.width);
+        for (auto& array : sums) array = scratch.take<double>(kBlocks * channels);
+        partials = scratch.take<float>(context.threads() * 2 * tiling.width);
+    }
+    static std::size_t bytes(const Context& context, std::int64_t channels) {
+        const auto c = static_cast<std::size_t>(channels);
+        const auto width = static_cast<std::size_t>(Tiling(channels).width);
+        return 3 * scratch_bytes(c * sizeof(float)) + 3 * scratch_bytes(width * sizeof(float)) +
+               2 * scratch_bytes(kBlocks * c * sizeof(double)) +
+               scratch_bytes(static_cast<std::size_t>(context.threads()) * 2 * width * sizeof(float));
+    }
+    float* repeat(int which, std::int64_t channels) const {
+        cpu::repeat_channels(repeated[which], values[which], channels, tiling.width);
+        return repeated[which];
+    }
+};
+
+// Calls body(block, first row, rows, thread's partials) for every block; the last blocks may be empty.
+template <typename Body>
+void for_each_block(const Context& context, const Arrays& arrays, std::int64_t rows, std::int64_t channels,
+                    const Body& body) {
+    const std::int64_t repeat = arrays.tiling.repeat;
+    const std::int64_t length = (rows + kBlocks * repeat - 1) / (kBlocks * repeat) * repeat;
+    cpu::parallel_ranges(
+        context, kBlocks, 1, rows * channels / kBlocks, [&](std::int64_t begin, std::int64_t end) {
+            float* partial = arrays.partials + omp_get_thread_num() * 2 * arrays.tiling.width;
+            for (std::int64_t b = begin; b < end; ++b) {
+                const std::int64_t first = std::min(b * length, rows);
+                body(b, first, std::min(length, rows - first), partial);
+            }
+        });
+}
+
+// values[0][c] = mean of some rows: near enough to the mean to keep squares about it small.
+template <typename T>
+void estimate_shift(float* shift, const T* y, std::int64_t rows, std::int64_t channels) {
+    const std::int64_t taken = std::min(rows, kShiftRows);
+    for (std::int64_t c = 0; c < channels; ++c) {
+        double sum = 0;
+        for (std::int64_t r = 0; r < taken; ++r)
+            sum += static_cast<double>(to_float(y[(r * rows / taken) * channels + c]));
+        shift[c] = static_cast<float>(sum / static_cast<double>(taken));
+    }
+}
+
+// Adds the blocks' sums up, in order, into the first block's.
+void add_blocks(double* sums, std::int64_t channels) {
+    for (std::int64_t b = 1; b < kBlocks; ++b)
+        for (std::int64_t c = 0; c < channels; ++c) sums[c] += sums[b * channels + c];
+}
+
+}  // namespace
+
+std::size_t batch_norm_workspace(const Context& context, std::int64_t, std::int64_t channels) {
+    return Arrays::bytes(context, channels);
+}
+
+void batch_norm_statistics(Context& context, const BatchNormStats& stats,
+                           const BatchNormParameters& parameters, const Tensor& y) {
+    check_stats(stats);
+    const std::int64_t channels = stats.mean.count();
+    std::int64_t rows = rows_of(y, channels);
+    const Arrays arrays(context, channels);
+    float* shift = arrays.values[0];
+    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        const auto* from = y.as<T>();
+        estimate_shift(shift, from, rows, channels);
+        const float* repeated = arrays.repeat(0, channels);
+        for_each_block(context, arrays, rows, channels,
+                       [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
+                           cpu::moments_range(arrays.sums[0] + b * channels, arrays.sums[1] + b * channels,
+                                              partial, from + first * channels, repeated, channels,
+                                              arrays.tiling.width, n * channels);
+                       });
+    });
+    add_blocks(arrays.sums[0], channels);
+    add_blocks(arrays.sums[1], channels);
+    cpu::MomentPartials total;
+    total.blocks = 1;
+    total.channels = channels;
+    total.count = &rows;
+    total.shift = shift;
+    total.sum = arrays.sums[0];
+    total.square_sum = arrays.sums[1];
+    cpu::finish_statistics(stats, parameters, total);
+}
+
+void batch_norm_running_statistics(Context&, const BatchNormStats& stats,
+                                   const BatchNormParameters& parameters) {
+    check_stats(stats);
+    check_tensor(parameters.running_mean, "running_mean", DType::f32, stats.mean.shape);
+    check_tensor(parameters.running_var, "running_var", DType::f32, stats.mean.shape);
+    for (std::int64_t c = 0; c < stats.mean.count(); ++c) {
+        const double variance = parameters.running_var.as<float>()[c];
+        stats.mean.as<float>()[c] = parameters.running_mean.as<float>()[c];
+        stats.inv_std.as<float>()[c] =
+            static_cast<float>(1.0 / std::sqrt(variance + static_cast<double>(parameters.eps)));
+    }
+}
+
+void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, const Tensor& residual, bool relu,
+                      const BatchNormStats& stats, const BatchNormParameters& parameters) {
+    check_stats(stats);
+    check_tensor(parameters.gamma, "gamma", DType::f32, stats.mean.shape);
+    check_tensor(parameters.beta, "beta", DType::f32, stats.mean.shape);
+    check_same(out, "out", y);
+    if (residual) check_same(residual, "residual", y);
+    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const Arrays arrays(context, channels);
+    const std::int64_t width = arrays.tiling.width;
+    cpu::apply_coefficients(arrays.values[0], arrays.values[1], stats, parameters);
+    const float *scale = arrays.repeat(0, channels), *shift = arrays.repeat(1, channels);
+    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        auto* to = out.as<T>();
+        const auto* from = y.as<T>();
+        const T* shortcut = residual ? residual.as<T>() : nullptr;
+        cpu::parallel_ranges(context, rows * channels, width, 1, [=](std::int64_t begin, std::int64_t end) {
+            cpu::normalize_range(to + begin, from + begin, shortcut ? shortcut + begin : nullptr, relu, scale,
+                                 shift, width, end - begin);
+        });
+    });
+}
+
+void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
+                                const Tensor& dout, const Tensor& out, const Tensor& y,
+                                const BatchNormStats& stats) {
+    check_stats(stats);
+    check_tensor(dgamma, "dgamma", DType::f32, stats.mean.shape);
+    check_tensor(dbeta, "dbeta", DType::f32, stats.mean.shape);
+    check_same(dz, "dz", y);
+    check_same(dout, "dout", y);
+    if (out) check_same(out, "out", y);
+    QSTEP_CHECK(out || dz.data == dout.data, "without a ReLU dz is dout and must be the same tensor");
+    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const Arrays arrays(context, channels);
+    std::copy_n(stats.mean.as<float>(), channels, arrays.values[0]);
+    const float* mean = arrays.repeat(0, channels);
+    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        for_each_block(context, arrays, rows, channels,
+                       [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
+                           const std::int64_t at = first * channels;
+                           cpu::reduce_range(arrays.sums[0] + b * channels, arrays.sums[1] + b * channels,
+                                             partial, dz.as<T>() + at, dout.as<T>() + at,
+                                             out ? out.as<T>() + at : nullptr, y.as<T>() + at, mean, channels,
+                                             arrays.tiling.width, n * channels);
+                       });
+    });
+    add_blocks(arrays.sums[0], channels);
+    add_blocks(arrays.sums[1], channels);
+    for (std::int64_t c = 0; c < channels; ++c) {
+        dbeta.as<float>()[c] = static_cast<float>(arrays.sums[0][c]);
+        dgamma.as<float>()[c] =
+            static_cast<float>(arrays.sums[1][c] * static_cast<double>(stats.inv_std.as<float>()[c]));
+    }
+}
+
+void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode, const Tensor& dz,
+                               const Tensor& y, const Tensor& dgamma, const Tensor& dbeta,
+                               const BatchNormStats& stats, const Tensor& gamma) {
+    if (mode == GradMode::skip) return;
+    check_stats(stats);
+    check_tensor(gamma, "gamma", DType::f32, stats.mean.shape);
+    check_tensor(dgamma, "dgamma", DType::f32, stats.mean.shape);
+    check_tensor(dbeta, "dbeta", DType::f32, stats.mean.shape);
+    check_same(dy, "dy", y);
+    check_same(dz, "dz", y);
+    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const Arrays arrays(context, channels);
+    const std::int64_t width = arrays.tiling.width;
+    const auto& values = arrays.values;
+    cpu::backward_coefficients(values[0], values[1], values[2], rows, dgamma, dbeta, stats, gamma);
+    const float *a = arrays.repeat(0, channels), *b = arrays.repeat(1, channels),
+                *c = arrays.repeat(2, channels);
+    const bool accumulate = mode == GradMode::accumulate;
+    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        auto* to = dy.as<T>();
+        const auto *gradient = dz.as<T>(), *from = y.as<T>();
+        cpu::parallel_ranges(context, rows * channels, width, 1, [=](std::int64_t begin, std::int64_t end) {
+            cpu::backward_range(to + begin, accumulate, gradient + begin, from + begin, a, b, c, width,
+                                end - begin);
+        });
+    });
+}
+
+}  // namespace qstep

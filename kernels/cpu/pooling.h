@@ -1,0 +1,33 @@
+// What maximum and average pooling share on the CPU.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/pooling.h"
+
+namespace qstep::cpu {
+
+/// Channels handled at once, so that their sums stay in registers or the nearest cache.
+constexpr std::int64_t kPoolChannels = 64;
+
+/// Throws unless the window fits and both tensors have the shape's extents and one type.
+inline void check_pool(const PoolShape& shape, const Tensor& x, const Tensor& y) {
+    QSTEP_CHECK(
+        shape.kernel >= 1 && shape.stride >= 1 && shape.kernel <= shape.height && shape.kernel <= shape.width,
+        "a pooling window of {} with stride {} does not fit {}", shape.kernel, shape.stride,
+        shape.x().to_string());
+    check_tensor(x, "x", x.dtype, shape.x());
+    check_tensor(y, "y", x.dtype, shape.y());
+}
+
+/// The windows along one axis that hold position `at`: first..last (last < first: none).
+struct WindowRange {
+    std::int64_t first, last;
+};
+inline WindowRange windows_over(std::int64_t at, std::int64_t kernel, std::int64_t stride,
+                                std::int64_t windows) {
+    const std::int64_t first = at < kernel ? 0 : (at - kernel) / stride + 1;
+    return {first, std::min(at / stride, windows - 1)};
+}
+
+}  // namespace qstep::cpu
