@@ -75,6 +75,8 @@ class Tape {
     void backward();
 
     std::span<const Node> nodes() const { return nodes_; }
+    /// What backward() tells node `index`; empty where it does not call it.
+    std::span<const GradMode> modes(std::size_t index) const { return modes_[index]; }
 
   private:
     Tensor take_block(const Tensor& like);

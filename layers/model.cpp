@@ -22,10 +22,11 @@ std::unique_ptr<Model> make_model(std::string_view name, ParameterStore& store) 
         const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), depth);
         if (status == std::errc() && end == digits.data() + digits.size()) return make_resnet(depth, store);
     }
+    const std::vector<std::string> names = model_names();
     fail_usage(
         "unknown model '{}'; did you mean {}? Models: resnet_20 (any resnet_N with N = 6n+2), alexnet, "
         "simple",
-        name, nearest_name(name, model_names()));
+        name, nearest_name(name, std::vector<std::string_view>(names.begin(), names.end())));
 }
 
 }  // namespace qstep
