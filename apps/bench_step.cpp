@@ -1,0 +1,155 @@
+// Times whole training steps: batch preparation, forward, backward, quantization, update.
+//
+//   bench_step [options of cifar_train] [--profile]
+//
+// Trains on a small synthetic set in memory. After some steps to warm up it prints one line that begins with
+// "ready"; then, for each line with a number N on standard input, it runs N steps and prints one line of N
+// times in milliseconds. Ends with its input. --profile prints the time of each node of the network instead.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <iostream>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "data/synthetic.h"
+#include "engine/error.h"
+#include "train/command_line.h"
+#include "train/console.h"
+#include "train/trainer.h"
+
+namespace {
+
+using namespace qstep;
+
+constexpr std::int64_t kBatches = 32;
+constexpr int kWarmUpSteps = 5;
+constexpr int kProfiledSteps = 20;
+
+// Batches without end, epoch after epoch.
+class Stepper {
+  public:
+    Stepper(Session& session, const Dataset& train, const Options& options)
+        : session_(session),
+          loader_(train, {options.batch_size, options.seed, options.precision, true}),
+          lr_(static_cast<float>(options.lr)) {}
+
+    Batch next_batch() {
+        if (step_ % kBatches == 0) loader_.start(static_cast<std::uint32_t>(step_ / kBatches));
+        return loader_.next().value();
+    }
+    // Everything a run does in a step, its checks included; milliseconds.
+    double step() {
+        const double started = seconds_now();
+        session_.train(next_batch(), step_, lr_);
+        if (!session_.non_finite_gradient().empty())
+            fail_run("the gradient is not finite in step {}", step_ + 1);
+        session_.loss();
+        ++step_;
+        return 1e3 * (seconds_now() - started);
+    }
+
+  private:
+    Session& session_;
+    BatchLoader loader_;
+    float lr_;
+    std::int64_t step_ = 0;
+};
+
+struct NodeTime {
+    std::string name;
+    double forward = 0.0, backward = 0.0;
+};
+
+template <typename Action>
+double milliseconds(Action&& action) {
+    const double started = seconds_now();
+    action();
+    return 1e3 * (seconds_now() - started);
+}
+
+void print_profile(Session& session, Stepper& stepper, std::int64_t batch) {
+    const Tape& tape = session.training_network(batch).tape();
+    std::vector<NodeTime> times;
+    for (const Node& node : tape.nodes()) times.push_back({node.name, 0.0, 0.0});
+    NodeTime ends{"quantize, update", 0.0, 0.0};
+    double step = 0.0;
+    Context& context = session.context();
+    for (int i = 0; i < kProfiledSteps; ++i) {
+        step += stepper.step() / kProfiledSteps;
+        for (std::size_t n = 0; n < times.size(); ++n)
+            times[n].forward += milliseconds([&] { tape.nodes()[n].forward(context); }) / kProfiledSteps;
+        for (std::size_t n = times.size(); n-- > 0;)
+            if (!tape.modes(n).empty())
+                times[n].backward +=
+                    milliseconds([&] { tape.nodes()[n].backward(context, tape.modes(n)); }) / kProfiledSteps;
+        ends.forward += milliseconds([&] {
+                            session.optimizer().quantize(context, session.parameters(), session.state());
+                        }) /
+                        kProfiledSteps;
+        ends.backward += milliseconds([&] {
+                             session.optimizer().update(context, session.parameters(), session.state());
+                         }) /
+                         kProfiledSteps;
+    }
+    times.push_back(ends);
+    NodeTime sum{"sum", 0.0, 0.0};
+    fmt::print("{:<40}{:>12}{:>12}\n", "node", "forward ms", "backward ms");
+    for (const NodeTime& time : times) {
+        fmt::print("{:<40}{:>12.3f}{:>12.3f}\n", time.name, time.forward, time.backward);
+        sum.forward += time.forward;
+        sum.backward += time.backward;
+    }
+    fmt::print("{:<40}{:>12.3f}{:>12.3f}\n", sum.name, sum.forward, sum.backward);
+    fmt::print("whole step as one: {:.3f} ms\n", step);
+}
+
+void serve(Stepper& stepper) {
+    for (std::string line; std::getline(std::cin, line);) {
+        int steps = 0;
+        const auto [end, status] = std::from_chars(line.data(), line.data() + line.size(), steps);
+        if (status != std::errc() || end != line.data() + line.size() || steps < 1)
+            fail_usage("standard input takes lines with a number of steps, not '{}'", line);
+        for (int i = 0; i < steps; ++i) fmt::print("{}{:.3f}", i == 0 ? "" : " ", stepper.step());
+        fmt::print("\n");
+        std::fflush(stdout);
+    }
+}
+
+void run(std::vector<std::string> arguments) {
+    const bool profile = std::erase(arguments, "--profile") > 0;
+    const CommandLine command_line = parse_command_line(arguments);
+    if (command_line.job() != kTrain) fail_usage("bench_step only trains");
+    Options options = command_line.options;
+    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    const DataSplits data = make_synthetic(kBatches * options.batch_size, 1);
+    SessionSettings settings = session_settings(options, data);
+    settings.test_batch = 0;
+    Session session(context, settings);
+    Stepper stepper(session, data.train, options);
+    for (int i = 0; i < kWarmUpSteps; ++i) stepper.step();
+    if (profile) return print_profile(session, stepper, options.batch_size);
+    fmt::print("ready {} batch {} {} quant {} threads {} on {}\n", options.model, options.batch_size,
+               options.precision == DType::f32 ? "fp32" : "bf16", name_of(options.codec.kind),
+               context.threads(), backend(context.device()).description());
+    std::fflush(stdout);
+    serve(stepper);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        run(std::vector<std::string>(argv + 1, argv + argc));
+        return 0;
+    } catch (const qstep::Error& error) {
+        fmt::print(stderr, "bench_step: {}\n", error.what());
+        return error.kind() == qstep::ErrorKind::usage ? 2 : 1;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "bench_step: {}\n", error.what());
+        return 1;
+    }
+}

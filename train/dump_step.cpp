@@ -1,0 +1,148 @@
+#include "train/dump_step.h"
+
+#include "data/loader.h"
+#include "engine/error.h"
+#include "train/safetensors.h"
+#include "train/schedule.h"
+
+namespace qstep {
+
+namespace {
+
+std::vector<std::int64_t> extents_of(const Shape& shape) {
+    std::vector<std::int64_t> extents;
+    for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
+    return extents;
+}
+
+// Tensors on their way into the file; owns their bytes.
+class Dump {
+  public:
+    explicit Dump(Context& context) : context_(context) {}
+
+    // A device tensor of f32 or bf16, as f32.
+    void add(const std::string& name, const Tensor& tensor, std::vector<std::int64_t> extents) {
+        std::vector<std::byte> raw(tensor.bytes());
+        backend(context_.device()).copy_out(context_, raw.data(), tensor.data, raw.size());
+        add_floats(name, Tensor{raw.data(), tensor.dtype, tensor.shape}, std::move(extents));
+    }
+    void add(const std::string& name, const Tensor& tensor) { add(name, tensor, extents_of(tensor.shape)); }
+
+    // Host images [N,H,W,C] as [N,C,H,W].
+    void add_images(const std::string& name, const Tensor& images) {
+        const std::int64_t n = images.shape[0], h = images.shape[1], w = images.shape[2], c = images.shape[3];
+        const std::vector<float> nhwc = floats(images);
+        std::vector<float> nchw(nhwc.size());
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t pixel = 0; pixel < h * w; ++pixel)
+                for (std::int64_t channel = 0; channel < c; ++channel)
+                    nchw[static_cast<std::size_t>((i * c + channel) * h * w + pixel)] =
+                        nhwc[static_cast<std::size_t>((i * h * w + pixel) * c + channel)];
+        keep(name, DType::f32, {n, c, h, w}, std::as_bytes(std::span(nchw)));
+    }
+    void add_labels(const std::string& name, const Tensor& labels) {
+        const auto values = labels.span<std::int32_t>();
+        const std::vector<std::int64_t> wide(values.begin(), values.end());
+        keep(name, DType::i64, {labels.shape[0]}, std::as_bytes(std::span(wide)));
+    }
+
+    void write(const std::filesystem::path& path, const Metadata& metadata) const {
+        std::vector<TensorToWrite> tensors = tensors_;
+        for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].data = bytes_[i];
+        write_safetensors(path, metadata, tensors);
+    }
+
+  private:
+    static std::vector<float> floats(const Tensor& host) {
+        std::vector<float> values;
+        if (host.dtype == DType::f32) {
+            const auto source = host.span<float>();
+            values.assign(source.begin(), source.end());
+        } else {
+            for (const bf16 value : host.span<bf16>()) values.push_back(to_float(value));
+        }
+        return values;
+    }
+    void add_floats(const std::string& name, const Tensor& host, std::vector<std::int64_t> extents) {
+        const std::vector<float> values = floats(host);
+        keep(name, DType::f32, std::move(extents), std::as_bytes(std::span(values)));
+    }
+    void keep(const std::string& name, DType dtype, std::vector<std::int64_t> extents,
+              std::span<const std::byte> data) {
+        tensors_.push_back({name, dtype, std::move(extents), {}});
+        bytes_.emplace_back(data.begin(), data.end());
+    }
+
+    Context& context_;
+    std::vector<TensorToWrite> tensors_;
+    std::vector<std::vector<std::byte>> bytes_;
+};
+
+void add_state(Dump& dump, const ParameterStore& store, const std::string& when) {
+    for (const auto& parameter : store.parameters()) {
+        dump.add("param_" + when + "." + parameter.name, parameter.value);
+        dump.add("momentum_" + when + "." + parameter.name, parameter.momentum);
+    }
+    for (const auto& buffer : store.buffers()) dump.add("buffer_" + when + "." + buffer.name, buffer.value);
+}
+
+void add_results(Dump& dump, Session& session, std::int64_t batch) {
+    const Network& network = session.training_network(batch);
+    dump.add("logits", network.logits());
+    dump.add("loss", network.loss(), {});
+    const Tensor applied = session.optimizer().applied_gradient(session.parameters());
+    for (const auto& parameter : session.parameters().parameters()) {
+        dump.add("grad." + parameter.name, parameter.grad);
+        dump.add("quantized_grad." + parameter.name,
+                 {applied.as<float>() + parameter.offset, DType::f32, parameter.value.shape});
+    }
+}
+
+Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
+    return {{"format", "qstep step"},
+            {"model", options.model},
+            {"precision", options.precision == DType::f32 ? "fp32" : "bf16"},
+            {"lr", fmt::format("{}", lr)},
+            {"momentum", fmt::format("{}", static_cast<float>(options.momentum))},
+            {"weight_decay", fmt::format("{}", static_cast<float>(options.weight_decay))},
+            {"nesterov", options.nesterov ? "1" : "0"},
+            {"quant", name_of(options.codec.kind)},
+            {"levels", std::to_string(options.codec.levels)},
+            {"bucket_size", std::to_string(options.codec.bucket_size)},
+            {"rounding", name_of(options.codec.rounding)},
+            {"smart_candidates", fmt::format("{}", options.codec.smart_candidates_percent)},
+            {"seed", std::to_string(options.seed)},
+            {"step", std::to_string(step)},
+            {"dropout", "0"}};
+}
+
+}  // namespace
+
+void dump_step(const std::filesystem::path& path, Session& session, const Dataset& train,
+               const Options& options) {
+    BatchLoader loader(train, {options.batch_size, options.seed, options.precision, true});
+    const Schedule schedule{options.lr_schedule, options.lr, options.milestones, options.epochs,
+                            loader.batches_per_epoch()};
+    for (std::int64_t step = 0; step < options.max_steps; ++step) {
+        if (step % loader.batches_per_epoch() == 0)
+            loader.start(static_cast<std::uint32_t>(step / loader.batches_per_epoch()));
+        const Batch batch = *loader.next();
+        const auto lr = static_cast<float>(learning_rate(schedule, step));
+        const bool last = step + 1 == options.max_steps;
+        Dump dump(session.context());
+        if (last) {
+            dump.add_images("input", batch.images);
+            dump.add_labels("labels", batch.labels);
+            add_state(dump, session.parameters(), "before");
+        }
+        session.train(batch, step, lr);
+        if (const std::string parameter = session.non_finite_gradient(); !parameter.empty())
+            fail_run("the gradient of {} is not finite in step {}; nothing was dumped", parameter, step + 1);
+        if (!last) continue;
+        add_results(dump, session, batch.size());
+        add_state(dump, session.parameters(), "after");
+        dump.write(path, metadata_of(options, lr, step));
+    }
+}
+
+}  // namespace qstep

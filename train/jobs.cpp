@@ -1,0 +1,145 @@
+#include "train/jobs.h"
+
+#include <cstdio>
+#include <optional>
+
+#include "data/source.h"
+#include "engine/backend.h"
+#include "engine/error.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
+#include "train/dump_step.h"
+#include "train/trainer.h"
+
+namespace qstep {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Device and thread count as they are used, so that files and messages name what was.
+void settle_device(Options& options, const Context& context) {
+    options.device = to_string(context.device());
+    options.threads = context.threads();
+}
+
+DataSplits load_data(const std::string& text) {
+    DataSource source = open_data(text);
+    for (const std::string& note : source.notes) fmt::print("{}\n", note);
+    std::fflush(stdout);
+    return std::move(source.splits);
+}
+
+Json run_description(const Options& options, const DataSplits& data, std::int64_t parameters) {
+    return {{"options", to_json(options, Selection::all)},
+            {"parameters", parameters},
+            {"data",
+             {{"train", data.train.name},
+              {"train_images", data.train.count()},
+              {"test", data.test.name},
+              {"test_images", data.test.count()}}},
+            {"device_description", backend(parse_device(options.device)).description()},
+            {"versions", {{"qstep", QSTEP_VERSION}, {"compiler", __VERSION__}}}};
+}
+
+void check_something_left(const Options& options, const Progress& progress) {
+    if (progress.epoch >= options.epochs)
+        fail_usage("{} already holds all {} epochs; a larger --epochs continues it", options.resume,
+                   options.epochs);
+    // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
+    const bool between_epochs = progress.batch == 0;
+    if (options.max_steps > 0 && progress.step >= options.max_steps + (between_epochs ? 0 : 1))
+        fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
+}
+
+int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const RunFolder& folder,
+               const CommandLine& command_line, const std::string& program) {
+    if (end == RunEnd::stopped_by_signal) {
+        fmt::print("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
+                   resume_command(program, command_line, folder.checkpoint().string()));
+        return 128 + signals.received();
+    }
+    trainer.print_results(signals);
+    fmt::print("\nwritten: {}\n         {}\n", folder.checkpoint().string(), folder.configuration().string());
+    // A run of less than an epoch has no line to write.
+    if (trainer.progress().last) fmt::print("         {}\n", folder.metrics().string());
+    if (command_line.options.save_model) fmt::print("         {}\n", folder.model().string());
+    return signals.received() == 0 ? 0 : 128 + signals.received();
+}
+
+int train(const CommandLine& command_line, const std::string& program) {
+    Options options = command_line.options;
+    std::optional<Checkpoint> checkpoint;
+    if (command_line.job() == kResume) {
+        checkpoint.emplace(options.resume);
+        if (!checkpoint->can_resume())
+            fail_run("{} holds weights alone; only a checkpoint can be resumed", options.resume);
+        options = options_for_resume(command_line, checkpoint->configuration());
+        check_something_left(options, checkpoint->progress());
+    }
+    const StopSignals signals;
+    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    settle_device(options, context);
+    const DataSplits data = load_data(options.data);
+    Session session(context, session_settings(options, data));
+    if (checkpoint) checkpoint->load(context, session.parameters(), true);
+
+    const RunFolder folder =
+        checkpoint ? folder_of_checkpoint(options.resume)
+                   : make_run_folder(options.output, options.model + "-" + name_of(options.codec.kind));
+    options.output = folder.path.string();
+    Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
+    const Json description = run_description(options, data, session.parameters().parameter_count());
+    fmt::print("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
+               session.parameters().parameter_count(), static_cast<double>(session.memory()) / (1 << 20));
+    fmt::print("{}\n", description["device_description"].get<std::string>());
+    print_configuration(description["options"]);
+    write_text_file(folder.configuration(), description.dump(2) + "\n");
+    const RunEnd end = trainer.run(signals);
+    return report_end(trainer, end, signals, folder, command_line, program);
+}
+
+int evaluate_checkpoint(const CommandLine& command_line) {
+    const Checkpoint checkpoint(command_line.options.eval);
+    Options options = options_for_evaluation(command_line, checkpoint.configuration());
+    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    const DataSplits data = load_data(options.data);
+    SessionSettings settings = session_settings(options, data);
+    settings.train_batch = 0;
+    Session session(context, settings);
+    checkpoint.load(context, session.parameters(), false);
+    BatchLoader loader(data.test, {options.test_batch_size, options.seed, options.precision, false});
+    bool complete = false;
+    const Evaluation test = evaluate(session, loader, nullptr, complete);
+    fmt::print("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss, test.accuracy);
+    return 0;
+}
+
+int dump(const CommandLine& command_line) {
+    Options options = command_line.options;
+    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    settle_device(options, context);
+    const DataSplits data = load_data(options.data);
+    SessionSettings settings = session_settings(options, data);
+    settings.test_batch = 0;
+    settings.dropout = false;
+    Session session(context, settings);
+    dump_step(options.dump_step, session, data.train, options);
+    fmt::print("step {} written to {}\n", options.max_steps, options.dump_step);
+    return 0;
+}
+
+}  // namespace
+
+int run_job(const CommandLine& command_line, const std::string& program) {
+    switch (command_line.job()) {
+        case kEvaluate:
+            return evaluate_checkpoint(command_line);
+        case kDumpStep:
+            return dump(command_line);
+        default:
+            return train(command_line, program);
+    }
+}
+
+}  // namespace qstep

@@ -1,0 +1,33 @@
+#include "train/optimizer.h"
+
+namespace qstep {
+
+Optimizer::Optimizer(Context& context, const CodecSettings& codec, const SgdSettings& sgd,
+                     std::int64_t parameter_count)
+    : codec_(make_codec(context, codec, parameter_count)), sgd_(sgd), parameter_count_(parameter_count) {}
+
+void Optimizer::allocate(Arena& arena) {
+    variance_ = arena.allocate(DType::f64, {1});
+    // A buffer of its own, so that a gradient that is not finite can still be looked at.
+    if (quantizes()) quantized_ = arena.allocate(DType::f32, {parameter_count_});
+}
+
+void Optimizer::step(Context& context, const ParameterStore& parameters, const StepState& state) {
+    quantize(context, parameters, state);
+    update(context, parameters, state);
+}
+
+void Optimizer::quantize(Context& context, const ParameterStore& parameters, const StepState& state) {
+    if (quantizes()) codec_->quantize(context, quantized_, parameters.gradients(), state.step, variance_);
+}
+
+void Optimizer::update(Context& context, const ParameterStore& parameters, const StepState& state) {
+    sgd_update(context, parameters.values(), parameters.momentum(), applied_gradient(parameters),
+               state.learning_rate, sgd_);
+}
+
+Tensor Optimizer::applied_gradient(const ParameterStore& parameters) const {
+    return quantizes() ? quantized_ : parameters.gradients();
+}
+
+}  // namespace qstep

@@ -1,0 +1,44 @@
+// What happens to a gradient between backward and the next step: quantize, then momentum SGD.
+#pragma once
+
+#include <memory>
+
+#include "engine/arena.h"
+#include "kernels/sgd.h"
+#include "layers/model.h"
+#include "layers/parameters.h"
+#include "quant/codec.h"
+
+namespace qstep {
+
+class Optimizer {
+  public:
+    /// Plans for the gradients of a store with all its parameters declared; reserves workspace in `context`.
+    Optimizer(Context& context, const CodecSettings& codec, const SgdSettings& sgd,
+              std::int64_t parameter_count);
+
+    /// Memory for the quantized gradient and its variance; called once for each phase of the arena.
+    void allocate(Arena& arena);
+
+    /// quantize(), then update(). Learning rate and step number are read from device memory.
+    void step(Context& context, const ParameterStore& parameters, const StepState& state);
+    /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization.
+    void quantize(Context& context, const ParameterStore& parameters, const StepState& state);
+    /// Momentum SGD with applied_gradient() on the store's values and momentum.
+    void update(Context& context, const ParameterStore& parameters, const StepState& state);
+
+    /// What step() applied: [parameter_count] f32. Without quantization, the gradients themselves.
+    Tensor applied_gradient(const ParameterStore& parameters) const;
+    /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient; 0 without quantization, NaN
+    /// when the gradient was not finite.
+    Tensor variance() const { return variance_; }
+    bool quantizes() const { return codec_->settings().kind != CodecKind::none; }
+
+  private:
+    std::unique_ptr<GradientCodec> codec_;
+    SgdSettings sgd_;
+    std::int64_t parameter_count_;
+    Tensor quantized_, variance_;
+};
+
+}  // namespace qstep

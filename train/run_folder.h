@@ -1,0 +1,26 @@
+// The folder a run writes into.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace qstep {
+
+struct RunFolder {
+    std::filesystem::path path;
+
+    std::filesystem::path checkpoint() const { return path / "checkpoint.safetensors"; }
+    std::filesystem::path model() const { return path / "model.safetensors"; }
+    std::filesystem::path metrics() const { return path / "metrics.csv"; }
+    std::filesystem::path configuration() const { return path / "config.json"; }
+};
+
+/// Makes the folder of a new run. `output`: the folder asked for, which may exist but must hold none of the
+/// files above, so that two runs never mix (usage error otherwise); empty: runs/<label>-<date>-<time>,
+/// numbered where that exists. Throws a run error that says why when the folder cannot be made or written.
+RunFolder make_run_folder(const std::string& output, const std::string& label);
+
+/// The folder that a checkpoint lies in, to continue there. Throws a run error when it cannot be written.
+RunFolder folder_of_checkpoint(const std::filesystem::path& checkpoint);
+
+}  // namespace qstep

@@ -1,0 +1,75 @@
+// The course of a run: epochs of steps, evaluation, metrics, checkpoints.
+#pragma once
+
+#include <string>
+
+#include "data/loader.h"
+#include "train/checkpoint.h"
+#include "train/console.h"
+#include "train/metrics.h"
+#include "train/options.h"
+#include "train/run_folder.h"
+#include "train/session.h"
+#include "train/signals.h"
+
+namespace qstep {
+
+/// Test loss and accuracy (percent) over a data set.
+struct Evaluation {
+    double loss = 0.0;
+    double accuracy = 0.0;
+};
+
+/// Evaluates the session's model on all batches of `loader`. Returns early, with `complete` false, when
+/// `signals` (may be null) has received one.
+Evaluation evaluate(Session& session, BatchLoader& loader, const StopSignals* signals, bool& complete);
+
+/// How a session for these options and data sets is laid out, for training and evaluation.
+SessionSettings session_settings(const Options& options, const DataSplits& data);
+
+enum class RunEnd { finished, stopped_by_signal };
+
+class Trainer {
+  public:
+    /// The session holds the state that belongs to `progress`. `options` are complete: device and threads are
+    /// the ones in use. The folder exists; metrics.csv keeps its lines up to progress.epoch.
+    Trainer(Session& session, const DataSplits& data, const Options& options, const RunFolder& folder,
+            const Progress& progress);
+
+    /// Trains until the epochs or --max-steps are done, or a signal comes. A checkpoint is written every
+    /// --save-every epochs and at the end, also after a signal. Throws a run error that names the parameter,
+    /// or says that the loss is not finite; the last checkpoint is then still the last good one.
+    RunEnd run(const StopSignals& signals);
+
+    const Progress& progress() const { return progress_; }
+    /// Prints losses and accuracies. After --max-steps in the middle of an epoch, evaluates first.
+    void print_results(const StopSignals& signals);
+
+  private:
+    enum class EpochEnd { complete, step_limit, signal };
+    EpochEnd train_epoch(const StopSignals& signals);
+    bool finish_epoch(const StopSignals& signals);
+    void step(const Batch& batch);
+    void check_finite(float loss);
+    void read_sums();
+    void save();
+    bool at_step_limit() const { return options_.max_steps > 0 && progress_.step >= options_.max_steps; }
+    std::int64_t last_step() const;
+
+    Session& session_;
+    Options options_;
+    RunFolder folder_;
+    Progress progress_;
+    std::int64_t test_images_;
+    BatchLoader train_loader_, test_loader_;
+    Schedule schedule_;
+    MetricsFile metrics_;
+    Console console_;
+    double lr_ = 0.0;
+    double epoch_seconds_ = 0.0;     // of training, in this process
+    std::int64_t epoch_images_ = 0;  // trained on in this process
+    std::int64_t saved_step_ = -1;   // step of the last checkpoint, -1: none yet
+    std::int64_t saved_epoch_ = -1;
+};
+
+}  // namespace qstep
