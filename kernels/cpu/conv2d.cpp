@@ -1,0 +1,80 @@
+#include "kernels/conv2d.h"
+
+#include <algorithm>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "kernels/cpu/conv2d_dispatch.h"
+#include "kernels/cpu/direct_conv.h"
+#include "kernels/cpu/onednn_conv.h"
+
+namespace qstep {
+
+namespace cpu {
+
+namespace {
+
+// Leaf 7, EDX bit 22: AMX-BF16. oneDNN itself asks the system for the tile state.
+bool processor_has_amx() {
+#if defined(__x86_64__)
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1u) != 0;
+#else
+    return false;
+#endif
+}
+
+}  // namespace
+
+bool takes_direct_convolution(const Conv2dShape& shape, DType dtype, bool has_bias) {
+    constexpr std::int64_t kShortestRow = 8;  // pixels of the narrowest tile
+    static const bool amx = processor_has_amx();
+    return !has_bias && !(dtype == DType::bf16 && amx) && shape.out_width() >= kShortestRow &&
+           direct::supports(shape, dtype);
+}
+
+void check_convolution(const Conv2dShape& shape, const Tensor& y, const Tensor& x, const Tensor& w) {
+    QSTEP_CHECK(x.dtype == DType::f32 || x.dtype == DType::bf16, "a convolution takes f32 or bf16, not {}",
+                name_of(x.dtype));
+    check_tensor(x, "x", x.dtype, shape.x());
+    check_tensor(y, "y", x.dtype, shape.y());
+    check_tensor(w, "w", DType::f32, shape.w());
+}
+
+}  // namespace cpu
+
+void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                    const Tensor& w, const Tensor& bias) {
+    if (!cpu::takes_direct_convolution(shape, x.dtype, static_cast<bool>(bias)))
+        return cpu::onednn::forward(context, shape, y, x, w, bias);
+    cpu::check_convolution(shape, y, x, w);
+    void* workspace =
+        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, x.dtype));
+    cpu::direct::forward(context, workspace, shape, y, x, w, nullptr);
+}
+
+void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tensor& dx, GradMode mode,
+                          const Tensor& dy, const Tensor& w) {
+    if (mode == GradMode::skip) return;
+    if (!cpu::takes_direct_convolution(shape, dy.dtype, false) || shape.in_channels == 3)
+        return cpu::onednn::backward_data(context, shape, dx, mode, dy, w);
+    cpu::check_convolution(shape, dy, dx, w);
+    void* workspace =
+        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    cpu::direct::backward(context, workspace, shape, dx, mode, {}, GradMode::skip, {.dz = dy}, {}, w);
+}
+
+void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const Tensor& dw,
+                             const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x) {
+    if (mode == GradMode::skip) return;
+    if (!cpu::takes_direct_convolution(shape, dy.dtype, static_cast<bool>(dbias)))
+        return cpu::onednn::backward_weights(context, shape, dw, dbias, mode, dy, x);
+    cpu::check_convolution(shape, dy, x, dw);
+    void* workspace =
+        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    cpu::direct::backward(context, workspace, shape, {}, GradMode::skip, dw, mode, {.dz = dy}, x, {});
+}
+
+}  // namespace qstep
