@@ -12,12 +12,16 @@
 namespace qstep {
 
 BatchLoader::BatchLoader(const Dataset& dataset, const LoaderSettings& settings)
-    : dataset_(dataset), settings_(settings), batches_(0), memory_(Device{}, "batch loader memory") {
-    QSTEP_CHECK(dataset.count() >= 1, "{}: no images", dataset.name);
+    : dataset_(dataset),
+      settings_(settings),
+      count_(dataset.count()),
+      batches_(0),
+      memory_(Device{}, "batch loader memory") {
+    QSTEP_CHECK(count_ >= 1, "{}: no images", dataset.name);
     QSTEP_CHECK(settings.batch_size >= 1, "batch size {}", settings.batch_size);
     QSTEP_CHECK(settings.dtype == DType::f32 || settings.dtype == DType::bf16, "images cannot be {}",
                 name_of(settings.dtype));
-    batches_ = (dataset.count() + settings.batch_size - 1) / settings.batch_size;
+    batches_ = (count_ + settings.batch_size - 1) / settings.batch_size;
     const auto allocate_slots = [&] {
         const std::int64_t n = size_of_batch(0);
         for (Batch& slot : slots_) {
@@ -35,7 +39,7 @@ BatchLoader::~BatchLoader() {
 }
 
 std::int64_t BatchLoader::size_of_batch(std::int64_t batch) const {
-    return std::min(settings_.batch_size, dataset_.count() - batch * settings_.batch_size);
+    return std::min(settings_.batch_size, count_ - batch * settings_.batch_size);
 }
 
 Batch BatchLoader::slot_view(std::int64_t batch) const {
@@ -81,12 +85,11 @@ bool BatchLoader::wait_for_slot(std::int64_t batch) {
 }
 
 void BatchLoader::produce(std::uint32_t epoch, std::int64_t first_batch) {
-    const std::int64_t count = dataset_.count();
     std::vector<std::int32_t> order;
     if (settings_.training) {
-        order = epoch_order(count, settings_.seed, epoch);
+        order = epoch_order(count_, settings_.seed, epoch);
     } else {
-        order.resize(static_cast<std::size_t>(count));
+        order.resize(static_cast<std::size_t>(count_));
         std::iota(order.begin(), order.end(), 0);
     }
     for (std::int64_t b = first_batch; b < batches_; ++b) {

@@ -36,7 +36,7 @@ struct Batch {
 /// epoch, image): what an image looks like depends on nothing else, and which images share a batch only on B
 /// besides. Starting in the middle of an epoch gives the batches that an uninterrupted epoch has from there.
 ///
-/// next() and start() belong to one thread. The data set must outlive the loader.
+/// next() and start() belong to one thread. The data set must outlive the loader and not change.
 class BatchLoader {
   public:
     /// Throws when the set is empty, the batch size below 1 or the type neither f32 nor bf16.
@@ -67,6 +67,7 @@ class BatchLoader {
 
     const Dataset& dataset_;
     LoaderSettings settings_;
+    std::int64_t count_;
     std::int64_t batches_;
     Arena memory_;
     std::array<Batch, kSlots> slots_;

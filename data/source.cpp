@@ -37,8 +37,7 @@ DataSource from_variable(const char* folder) {
     try {
         return from_folder(folder);
     } catch (const Error& error) {
-        throw Error(error.kind(), fmt::format("{} (The folder was taken from the environment variable {}.)",
-                                              error.what(), kFolderVariable));
+        throw Error(error.kind(), fmt::format("{} is set, but: {}", kFolderVariable, error.what()));
     }
 }
 

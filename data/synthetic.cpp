@@ -34,9 +34,9 @@ class Draws {
     int integer(int low, int high) {
         return low + static_cast<int>(stream_.below(take(), static_cast<std::uint32_t>(high - low + 1)));
     }
-    /// (cos, sin) of a uniform angle.
-    std::pair<float, float> direction() {
-        const double angle = static_cast<double>(uniform(0.0f, kTurn));
+    /// (cos, sin) of an angle that is uniform between two.
+    std::pair<float, float> direction(float low = 0.0f, float high = kTurn) {
+        const double angle = static_cast<double>(uniform(low, high));
         return {static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))};
     }
     Colour colour(float low, float high) {
@@ -65,9 +65,9 @@ struct Texture {
 Texture draw_texture(Draws& draws, const Colour& base) {
     Texture texture;
     texture.base = base;
-    texture.slope_x = draws.colour(-1.5f, 1.5f);
-    texture.slope_y = draws.colour(-1.5f, 1.5f);
-    texture.stripe = draws.colour(-30.0f, 30.0f);
+    texture.slope_x = draws.colour(-0.7f, 0.7f);
+    texture.slope_y = draws.colour(-0.7f, 0.7f);
+    texture.stripe = draws.colour(-15.0f, 15.0f);
     const auto [cosine, sine] = draws.direction();
     const float frequency = draws.uniform(0.04f, 0.3f);
     texture.kx = frequency * cosine;
@@ -77,13 +77,25 @@ Texture draw_texture(Draws& draws, const Colour& base) {
     return texture;
 }
 
-/// A colour that differs from `from` by `contrast` in its most different channel, lighter or darker.
+/// Grey with a tint. Where backgrounds have any colour at all, their spread drowns the figures and networks
+/// do not begin to learn within an epoch.
+Colour draw_background(Draws& draws) {
+    Colour made = draws.colour(-25.0f, 25.0f);
+    const float grey = draws.uniform(80.0f, 170.0f);
+    for (float& c : made) c += grey;
+    return made;
+}
+
+/// A colour that differs from `from` by `contrast` in one channel and by at least a fifth of it in the
+/// others: darker in all in one image of three, else lighter, but for channels that have no room on that
+/// side.
 Colour contrasting_colour(Draws& draws, const Colour& from, float contrast) {
-    Colour change = draws.colour(-1.0f, 1.0f);
-    const float largest = std::max({std::abs(change[0]), std::abs(change[1]), std::abs(change[2]), 1e-3f});
+    const Colour change = draws.colour(0.2f, 1.0f);
+    const float largest = std::max({change[0], change[1], change[2]});
+    const float sign = draws.integer(0, 2) == 0 ? -1.0f : 1.0f;
     Colour made;
     for (std::size_t c = 0; c < 3; ++c) {
-        const float delta = change[c] / largest * contrast;
+        const float delta = sign * change[c] / largest * contrast;
         const bool fits = from[c] + delta >= 0.0f && from[c] + delta <= 255.0f;
         made[c] = from[c] + (fits ? delta : -delta);
     }
@@ -110,7 +122,7 @@ Stroke draw_stroke(Draws& draws, float longest, float thinnest, float thickest) 
 }
 
 Placement draw_placement(Draws& draws) {
-    const auto [cosine, sine] = draws.direction();
+    const auto [cosine, sine] = draws.direction(-0.6f, 0.6f);
     const float size = draws.uniform(13.0f, 22.0f);
     const float stretch = draws.uniform(0.8f, 1.25f);
     Placement placement;
@@ -240,19 +252,19 @@ void draw_synthetic_image(std::span<std::uint8_t, kImageBytes> image, std::uint6
     Draws draws(stream, first_block(index));
     Canvas canvas;
 
-    const Colour behind = draws.colour(30.0f, 225.0f);
+    const Colour behind = draw_background(draws);
     canvas.blend(draw_texture(draws, behind), kEverywhere.data());
-    for (int strokes = draws.integer(3, 6); strokes > 0; --strokes)
+    for (int strokes = draws.integer(1, 3); strokes > 0; --strokes)
         canvas.blend(draw_stroke(draws, 14.0f, 0.7f, 2.5f));
 
     std::array<float, kPixels> coverage;
     draw_outline(coverage.data(), synthetic_label(seed, part, index), draw_placement(draws));
-    const Colour front = contrasting_colour(draws, behind, draws.uniform(50.0f, 125.0f));
+    const Colour front = contrasting_colour(draws, behind, draws.uniform(40.0f, 130.0f));
     canvas.blend(draw_texture(draws, front), coverage.data());
-    for (int strokes = draws.integer(1, 2); strokes > 0; --strokes)
+    for (int strokes = draws.integer(0, 1); strokes > 0; --strokes)
         canvas.blend(draw_stroke(draws, 14.0f, 0.6f, 1.2f));
 
-    canvas.develop(image, stream, first_block(index) + kFirstNoiseBlock, draws.uniform(10.0f, 45.0f));
+    canvas.develop(image, stream, first_block(index) + kFirstNoiseBlock, draws.uniform(4.0f, 24.0f));
 }
 
 DataSplits make_synthetic(std::int64_t train_count, std::int64_t test_count, std::uint64_t seed) {

@@ -1,12 +1,12 @@
 // A ten-class image set that is drawn instead of downloaded, for machines without CIFAR-10.
 //
 // The class is the outline of the largest figure in the image (synthetic_shapes.h): a disc, ring, triangle,
-// square, plus, star, crescent, heart, arrow or bow tie. It lies anywhere near the middle, at any angle, in
-// any size from a third to two thirds of the image, somewhat stretched. Figure and background have colour
+// square, plus, star, crescent, heart, arrow or bow tie. It lies anywhere near the middle, turned by up to 34
+// degrees, somewhat stretched, a third to two thirds of the image wide. Figure and background have colour
 // gradients and stripes; strokes lie behind and across the figure; noise covers all. Everything but the
 // outline is drawn independently of the class, all outlines have the same area, and the figure may be lighter
-// or darker than its background, so colour, brightness and position tell nothing; a linear classifier on
-// pixels stays near chance. Its accuracies are not comparable with CIFAR-10.
+// or darker than its background, so colour, brightness and position tell nothing and a linear classifier on
+// pixels is little better than chance. Its accuracies are not comparable with CIFAR-10.
 #pragma once
 
 #include <cstdint>

@@ -72,7 +72,7 @@ float heart(float u, float v) {
 }
 
 float arrow(float u, float v) {
-    return std::min(triangle_up(u, v - 0.2197f, 0.3241f), box(u, v + 0.4649f, 0.1577f, 0.3935f));
+    return std::min(triangle_up(u, v - 0.2137f, 0.3241f), box(u, v + 0.4709f, 0.1577f, 0.3935f));
 }
 
 /// Two triangles tip to tip.
