@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""The time of one training step, ours against PyTorch, side by side in one run.
+
+    compare_pytorch.py [--precision fp32|bf16] [--rounds 7] [--steps 6] [--threads N] [--batch-size 128]
+                       [--model resnet_20] [--program build/cpu/apps/bench_step] [--output FILE]
+
+Ours is bench_step; the peers are bench/pytorch_step.py in every form that might be its fastest: channels_last, with
+the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
+both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
+one computes at a time; a round runs each side in turn. OpenMP's waiting policy is left at its default, which is what
+suits PyTorch best; its threads spin for some milliseconds and then sleep, so there is a pause between two sides.
+
+A time alone means little on a shared machine, so what counts is the ratio within a round: PyTorch's median over ours,
+with PyTorch's form that has the lowest median over the whole run and does the same work (codec included). Prints a
+Markdown table and writes bench/results/compare_pytorch_<precision>.json.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAUSE = 0.05  # seconds; OpenMP's threads of the side before have gone to sleep by then
+
+
+class Side:
+    """One process of the protocol."""
+
+    def __init__(self, name, command, environment=()):
+        self.name, self.command, self.quantized = name, command, "none" not in command
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **dict(environment)},
+        )  # fmt: skip
+        self.ready = self.process.stdout.readline().strip()
+        if not self.ready.startswith("ready"):
+            raise SystemExit(f"compare_pytorch.py: {name} did not start: {' '.join(command)}")
+        self.rounds = []
+
+    def run(self, steps):
+        time.sleep(PAUSE)
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        times = [float(text) for text in self.process.stdout.readline().split()]
+        if len(times) != steps:
+            raise SystemExit(f"compare_pytorch.py: {self.name} stopped")
+        self.rounds.append(times)
+
+    def medians(self):
+        return [statistics.median(times) for times in self.rounds]
+
+    def median(self):
+        return statistics.median(t for times in self.rounds for t in times)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def output_of(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def processor():
+    for line in output_of("lscpu").splitlines():
+        if line.startswith("Model name:"):
+            return line.split(":", 1)[1].strip()
+    return "unknown"
+
+
+def vector_level():
+    """What decides which loops the libraries take."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = next((line.split() for line in file if line.startswith("flags")), [])
+    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+
+
+def start_sides(arguments):
+    shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads)]
+    ours = [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"]
+    sides = [Side("Qstep", ours)]
+    forms = ["fp32"] if arguments.precision == "fp32" else ["bf16", "bf16-autocast"]
+    capabilities = [("", {})]
+    if "avx512f" in vector_level():
+        capabilities.append((", ATen avx512", {"ATEN_CPU_CAPABILITY": "avx512"}))
+    for form in forms:
+        for codec in ("standard", "none"):
+            for suffix, environment in capabilities:
+                name = f"PyTorch {form}{suffix}" + ("" if codec == "standard" else ", no codec")
+                command = [sys.executable, str(ROOT / "bench/pytorch_step.py"), *shared]
+                sides.append(Side(name, [*command, "--precision", form, "--quant", codec], environment))
+    return sides
+
+
+def report(sides, arguments):
+    ours, peers = sides[0], sides[1:]
+    peer = min((side for side in peers if side.quantized), key=Side.median)
+    plain = min((side for side in peers if not side.quantized), key=Side.median)
+    ratios = [b / a for a, b in zip(ours.medians(), peer.medians())]
+    plain_ratios = [b / a for a, b in zip(ours.medians(), plain.medians())]
+    change = "-dirty" if output_of("git", "status", "--porcelain", "--untracked-files=no") else ""
+    result = {
+        "model": arguments.model, "batch_size": arguments.batch_size, "precision": arguments.precision,
+        "threads": arguments.threads, "rounds": arguments.rounds, "steps_per_round": arguments.steps,
+        "device": processor(), "vector_level": vector_level(), "kernel": os.uname().release,
+        "commit": output_of("git", "rev-parse", "--short", "HEAD") + change,
+        "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
+        "peer": peer.name, "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": statistics.median(plain_ratios)},
+        "sides": {s.name: {"median_ms": s.median(), "round_medians_ms": s.medians()} for s in sides},
+    }  # fmt: skip
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{arguments.model}, {arguments.precision}, batch {arguments.batch_size}, {arguments.threads} threads, "
+          f"{result['device']} ({' '.join(result['vector_level'])}), commit {result['commit']}\n")  # fmt: skip
+    print("| side | ms a step, median | medians of the rounds | times ours |")
+    print("|---|---|---|---|")
+    for side in sides:
+        over = statistics.median(b / a for a, b in zip(ours.medians(), side.medians()))
+        print(f"| {side.name} | {side.median():.1f} | {min(side.medians()):.1f}–{max(side.medians()):.1f} | {over:.2f} |")
+    print(f"\n{peer.name} takes {result['ratio']['median']:.2f} times as long as Qstep "
+          f"({min(ratios):.2f}–{max(ratios):.2f} over {len(ratios)} rounds); without a codec on its side "
+          f"{result['ratio_without_codec_in_pytorch']['median']:.2f} times.")  # fmt: skip
+    print(f"written: {arguments.output}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Step time, ours against PyTorch.")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--model", default="resnet_20")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--program", default=str(ROOT / "build/cpu/apps/bench_step"))
+    parser.add_argument("--output", type=pathlib.Path)
+    arguments = parser.parse_args()
+    arguments.output = arguments.output or ROOT / f"bench/results/compare_pytorch_{arguments.precision}.json"
+    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False).returncode:
+        raise SystemExit(f"compare_pytorch.py: {sys.executable} has no torch: apt-get install python3-torch, and "
+                         "start this with /usr/bin/python3")  # fmt: skip
+    if not os.access(arguments.program, os.X_OK):
+        raise SystemExit(f"compare_pytorch.py: no program {arguments.program}: cmake --build --preset cpu")
+    sides = start_sides(arguments)
+    for _ in range(arguments.rounds):
+        for side in sides:
+            side.run(arguments.steps)
+    report(sides, arguments)
+    for side in sides:
+        side.close()
+
+
+if __name__ == "__main__":
+    main()
