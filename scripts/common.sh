@@ -1,0 +1,64 @@
+# Shared by the scripts: which packages the project needs, how they get here, how a preset is built.
+# To be sourced; sets `root`, the folder of the project.
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+# Names in Debian 12 and Ubuntu 24.04. The only list of packages in the project.
+build_packages=(cmake ninja-build g++ libdnnl-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev)
+format_packages=(clang-format-14)
+
+fail() {
+    echo "$(basename "$0"): $1" >&2
+    exit 1
+}
+
+is_installed() {
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# install_packages NAME...: what of it is missing. Where this user may not install, prints the line to run and ends.
+install_packages() {
+    local missing=() as_root=() package log
+    if ! command -v dpkg-query >/dev/null; then
+        echo "This is no Debian or Ubuntu system: if the build misses something, it is among: $*" >&2
+        return
+    fi
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then return; fi
+
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+            fail "Some packages are missing. Run this line, then start again:
+  sudo apt-get update && sudo apt-get install -y ${missing[*]}"
+        fi
+        as_root=(sudo -n)
+    fi
+    echo "Installing ${missing[*]}"
+    log="$(mktemp)"
+    # Outdated lists are no reason to give up: the packages may be in them all the same.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q update >"$log" 2>&1 || true
+    if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        rm -f "$log"
+        fail "Installing failed (above: the end of what apt-get said). The line to repeat it:
+  apt-get update && apt-get install -y ${missing[*]}"
+    fi
+    rm -f "$log"
+}
+
+# build_preset NAME [TARGET...]: configures and builds; the configuration is shown only if it fails.
+build_preset() {
+    local preset="$1" log
+    shift
+    log="$(mktemp)"
+    if ! (cd "$root" && cmake --preset "$preset") >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "Configuring the preset '$preset' failed."
+    fi
+    rm -f "$log"
+    (cd "$root" && cmake --build --preset "$preset" -j "$(nproc)" ${1:+--target "$@"}) ||
+        fail "Building the preset '$preset' failed."
+}
