@@ -29,9 +29,7 @@ QSTEP_CLONES void forward_rows(T* y, const T* x, PoolShape s, std::int64_t begin
 #pragma omp simd
                     for (std::int64_t k = 0; k < lanes; ++k) {
                         const float value = to_float(at[k]);
-                        best[k] = best[k] >= value                       ? best[k]
-                                  : value == value || best[k] == best[k] ? value
-                                                                         : best[k];
+                        best[k] = (value > best[k]) | (value != value) ? value : best[k];
                     }
                 }
 #pragma omp simd
