@@ -1,6 +1,7 @@
 #include "tests/layers/golden.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/random.h"
@@ -34,7 +35,12 @@ double relative_norm(std::span<const double> found, std::span<const double> stor
 std::vector<float> Recipe::uniform(std::uint32_t kind, std::uint32_t number, std::int64_t count) const {
     const RandomStream stream{seed_ * 16 + kind, Purpose::init_weights, number};
     std::vector<float> values(static_cast<std::size_t>(count));
-    for (std::size_t e = 0; e < values.size(); ++e) values[e] = stream.uniform(e);
+#pragma omp parallel for
+    for (std::size_t first = 0; first < values.size(); first += 4) {
+        const Draw4 draw = stream.block(first / 4);
+        for (std::size_t e = first; e < std::min(first + 4, values.size()); ++e)
+            values[e] = uniform_from_bits(draw.word[e - first]);
+    }
     return values;
 }
 
@@ -96,10 +102,14 @@ std::vector<double> Golden::tensor(const std::string& name) const {
 double Golden::summary_error(const std::vector<double>& summary, std::uint32_t number,
                              std::span<const float> found) const {
     const RandomStream signs{seed() * 16 + 4, Purpose::rotation, number};
-    std::vector<double> projections(kProjections, 0.0);
-    for (std::size_t e = 0; e < found.size(); ++e) {
-        const std::uint32_t word = signs.bits(e);
-        for (std::size_t j = 0; j < kProjections; ++j) projections[j] += word >> j & 1 ? -found[e] : found[e];
+    std::array<double, kProjections> projections{};
+    double* const sums = projections.data();
+#pragma omp parallel for reduction(+ : sums[:kProjections])
+    for (std::size_t first = 0; first < found.size(); first += 4) {
+        const Draw4 draw = signs.block(first / 4);
+        for (std::size_t e = first; e < std::min(first + 4, found.size()); ++e)
+            for (std::size_t j = 0; j < kProjections; ++j)
+                sums[j] += draw.word[e - first] >> j & 1 ? -found[e] : found[e];
     }
     double squares = 0.0;
     for (std::size_t j = 0; j < kProjections; ++j) squares += std::pow(projections[j] - summary[1 + j], 2);

