@@ -148,16 +148,16 @@ void Checkpoint::load(Context& context, ParameterStore& parameters, bool with_mo
     for (const auto& [name, tensor] : expected) {
         const auto found = file_.entries().find(name);
         if (found == file_.entries().end())
-            fail_run("{} has no tensor '{}', which {} needs", path, name, model_);
+            fail_run("{} has no tensor '{}', which the model needs", path, name);
         if (found->second.dtype != tensor.dtype || found->second.shape != extents_of(tensor.shape))
-            fail_run("{} holds '{}' as {} [{}]; {} needs {} {}", path, name, name_of(found->second.dtype),
-                     fmt::join(found->second.shape, ","), model_, name_of(tensor.dtype),
+            fail_run("{} holds '{}' as {} [{}]; the model needs {} {}", path, name,
+                     name_of(found->second.dtype), fmt::join(found->second.shape, ","), name_of(tensor.dtype),
                      tensor.shape.to_string());
     }
     if (file_.entries().size() != expected.size())
         for (const auto& item : file_.entries())
             if (std::ranges::find(expected, item.first, &NamedTensor::name) == expected.end())
-                fail_run("{} has the tensor '{}', which {} does not know", path, item.first, model_);
+                fail_run("{} has the tensor '{}', which the model does not know", path, item.first);
 
     const auto wanted = tensors_of(parameters, with_momentum);
     std::vector<std::vector<std::byte>> host;

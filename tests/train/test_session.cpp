@@ -1,0 +1,114 @@
+#include "train/session.h"
+
+#include <gtest/gtest.h>
+
+#include "data/synthetic.h"
+#include "engine/error.h"
+#include "train/safetensors.h"
+
+namespace qstep {
+namespace {
+
+SessionSettings small_settings() {
+    SessionSettings settings;
+    settings.model = "resnet_8";
+    settings.codec.kind = CodecKind::standard;
+    settings.train_batch = settings.test_batch = 8;
+    settings.train_count = settings.test_count = 20;
+    return settings;
+}
+
+TEST(Session, TheQuantizedGradientIsWhatMomentumTakes) {
+    const DataSplits data = make_synthetic(20, 20);
+    SessionSettings settings = small_settings();
+    settings.sgd = {0.9f, 0.0f, false};
+    Context context({}, 2);
+    Session session(context, settings);
+    BatchLoader loader(data.train, {8, 0, DType::f32, true});
+    loader.start(0);
+    session.train(*loader.next(), 0, 0.1f);
+    const Tensor applied = session.optimizer().applied_gradient(session.parameters());
+    // Momentum starts at zero and there is no weight decay.
+    EXPECT_TRUE(std::ranges::equal(session.parameters().momentum().span<float>(), applied.span<float>()));
+    EXPECT_FALSE(std::ranges::equal(session.parameters().gradients().span<float>(), applied.span<float>()));
+    EXPECT_GT(session.variance(), 0.0);
+    EXPECT_EQ(session.non_finite_gradient(), "");
+}
+
+TEST(Session, WithoutQuantizationTheGradientItself) {
+    SessionSettings settings = small_settings();
+    settings.codec.kind = CodecKind::none;
+    Context context({}, 2);
+    Session session(context, settings);
+    EXPECT_EQ(session.optimizer().applied_gradient(session.parameters()).data,
+              session.parameters().gradients().data);
+    EXPECT_EQ(session.variance(), 0.0);
+}
+
+TEST(Session, NamesTheParameterWhoseGradientIsNotFinite) {
+    const DataSplits data = make_synthetic(20, 20);
+    for (const CodecKind kind : {CodecKind::none, CodecKind::standard}) {
+        SessionSettings settings = small_settings();
+        settings.codec.kind = kind;
+        Context context({}, 2);
+        Session session(context, settings);
+        // An infinite bias makes the loss and the gradients NaN; the first parameter is named.
+        session.parameters().parameters().back().value.as<float>()[0] =
+            std::numeric_limits<float>::infinity();
+        BatchLoader loader(data.train, {8, 0, DType::f32, true});
+        loader.start(0);
+        session.train(*loader.next(), 0, 0.1f);
+        EXPECT_EQ(session.non_finite_gradient(), "conv1.weight");
+    }
+}
+
+TEST(Session, WholeAndPartialBatchesShareParametersAndSums) {
+    const DataSplits data = make_synthetic(20, 20);
+    Context context({}, 2);
+    Session session(context, small_settings());
+    BatchLoader loader(data.train, {8, 0, DType::f32, true});
+    loader.start(0);
+    std::int64_t images = 0;
+    double loss = 0.0;
+    std::vector<std::int64_t> sizes;
+    for (std::int64_t step = 0; const auto batch = loader.next(); ++step) {
+        session.train(*batch, step, 0.01f);
+        images += batch->size();
+        loss += session.loss() * static_cast<double>(batch->size());
+        sizes.push_back(batch->size());
+    }
+    EXPECT_EQ(sizes, (std::vector<std::int64_t>{8, 8, 4}));
+    // The mean of a batch is a float.
+    constexpr double kFloatRounding = 1e-6;
+    EXPECT_NEAR(session.training_sums().loss, loss, kFloatRounding * loss);
+    EXPECT_GE(session.training_sums().right, 0.0);
+    EXPECT_LE(session.training_sums().right, static_cast<double>(images));
+    EXPECT_THROW(session.training_network(7), Error);
+}
+
+// Evaluation must neither depend on how the images are batched nor change the model.
+TEST(Session, EvaluationLeavesTheModelAlone) {
+    const DataSplits data = make_synthetic(20, 20);
+    std::vector<Sums> results;
+    for (const std::int64_t batch : {8, 20, 3, 50}) {
+        SessionSettings settings = small_settings();
+        settings.test_batch = batch;
+        Context context({}, 2);
+        Session session(context, settings);
+        const auto values = session.parameters().values().span<float>();
+        const std::vector<float> before(values.begin(), values.end());
+        BatchLoader loader(data.test, {batch, 0, DType::f32, false});
+        loader.start(0);
+        while (const auto images = loader.next()) session.evaluate(*images);
+        EXPECT_TRUE(std::ranges::equal(values, before));
+        results.push_back(session.evaluation_sums());
+    }
+    constexpr double kFloatRounding = 1e-5;
+    for (const Sums& sums : results) {
+        EXPECT_NEAR(sums.loss, results[0].loss, kFloatRounding * results[0].loss);
+        EXPECT_EQ(sums.right, results[0].right);
+    }
+}
+
+}  // namespace
+}  // namespace qstep
