@@ -40,6 +40,8 @@ Program::Program(const std::string& binary, const std::vector<std::string>& argu
     std::vector<char*> argv{const_cast<char*>(binary.c_str())};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
+    // Threads that spin at barriers would make every step last many time slices on a busy machine.
+    setenv("OMP_WAIT_POLICY", "passive", 1);
     if (chdir(folder.c_str()) == 0) execv(binary.c_str(), argv.data());
     _exit(98);
 }
