@@ -61,8 +61,8 @@ struct Arrays {
                2 * scratch_bytes(kBlocks * c * sizeof(double)) +
                scratch_bytes(static_cast<std::size_t>(context.threads()) * 2 * width * sizeof(float));
     }
-    float* repeat(int which, std::int64_t channels) const {
-        cpu::repeat_channels(repeated[which], values[which], channels, tiling.width);
+    float* repeat(int which) const {
+        cpu::repeat_channels(repeated[which], values[which], tiling);
         return repeated[which];
     }
 };
@@ -71,8 +71,8 @@ struct Arrays {
 template <typename Body>
 void for_each_block(const Context& context, const Arrays& arrays, std::int64_t rows, std::int64_t channels,
                     const Body& body) {
-    const std::int64_t repeat = arrays.tiling.repeat;
-    const std::int64_t length = (rows + kBlocks * repeat - 1) / (kBlocks * repeat) * repeat;
+    const std::int64_t unit = arrays.tiling.unit() / channels;
+    const std::int64_t length = (rows + kBlocks * unit - 1) / (kBlocks * unit) * unit;
     cpu::parallel_ranges(
         context, kBlocks, 1, rows * channels / kBlocks, [&](std::int64_t begin, std::int64_t end) {
             float* partial = arrays.partials + omp_get_thread_num() * 2 * arrays.tiling.width;
@@ -117,12 +117,12 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
     cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const auto* from = y.as<T>();
         estimate_shift(shift, from, rows, channels);
-        const float* repeated = arrays.repeat(0, channels);
+        const float* repeated = arrays.repeat(0);
         for_each_block(context, arrays, rows, channels,
                        [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
-                           cpu::moments_range(arrays.sums[0] + b * channels, arrays.sums[1] + b * channels,
-                                              partial, from + first * channels, repeated, channels,
-                                              arrays.tiling.width, n * channels);
+                           cpu::moments_range(arrays.tiling, arrays.sums[0] + b * channels,
+                                              arrays.sums[1] + b * channels, partial, from + first * channels,
+                                              repeated, n * channels);
                        });
     });
     add_blocks(arrays.sums[0], channels);
@@ -159,17 +159,18 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
     if (residual) check_same(residual, "residual", y);
     const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
     const Arrays arrays(context, channels);
-    const std::int64_t width = arrays.tiling.width;
+    const Tiling& tiling = arrays.tiling;
     cpu::apply_coefficients(arrays.values[0], arrays.values[1], stats, parameters);
-    const float *scale = arrays.repeat(0, channels), *shift = arrays.repeat(1, channels);
+    const float *scale = arrays.repeat(0), *shift = arrays.repeat(1);
     cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
         auto* to = out.as<T>();
         const auto* from = y.as<T>();
         const T* shortcut = residual ? residual.as<T>() : nullptr;
-        cpu::parallel_ranges(context, rows * channels, width, 1, [=](std::int64_t begin, std::int64_t end) {
-            cpu::normalize_range(to + begin, from + begin, shortcut ? shortcut + begin : nullptr, relu, scale,
-                                 shift, width, end - begin);
-        });
+        cpu::parallel_ranges(
+            context, rows * channels, tiling.unit(), 1, [=](std::int64_t begin, std::int64_t end) {
+                cpu::normalize_range(tiling, to + begin, from + begin, shortcut ? shortcut + begin : nullptr,
+                                     relu, scale, shift, end - begin);
+            });
     });
 }
 
@@ -186,15 +187,15 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
     const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
     const Arrays arrays(context, channels);
     std::copy_n(stats.mean.as<float>(), channels, arrays.values[0]);
-    const float* mean = arrays.repeat(0, channels);
+    const float* mean = arrays.repeat(0);
     cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
         for_each_block(context, arrays, rows, channels,
                        [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
                            const std::int64_t at = first * channels;
-                           cpu::reduce_range(arrays.sums[0] + b * channels, arrays.sums[1] + b * channels,
-                                             partial, dz.as<T>() + at, dout.as<T>() + at,
-                                             out ? out.as<T>() + at : nullptr, y.as<T>() + at, mean, channels,
-                                             arrays.tiling.width, n * channels);
+                           cpu::reduce_range(arrays.tiling, arrays.sums[0] + b * channels,
+                                             arrays.sums[1] + b * channels, partial, dz.as<T>() + at,
+                                             dout.as<T>() + at, out ? out.as<T>() + at : nullptr,
+                                             y.as<T>() + at, mean, n * channels);
                        });
     });
     add_blocks(arrays.sums[0], channels);
@@ -218,19 +219,19 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
     check_same(dz, "dz", y);
     const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
     const Arrays arrays(context, channels);
-    const std::int64_t width = arrays.tiling.width;
+    const Tiling& tiling = arrays.tiling;
     const auto& values = arrays.values;
     cpu::backward_coefficients(values[0], values[1], values[2], rows, dgamma, dbeta, stats, gamma);
-    const float *a = arrays.repeat(0, channels), *b = arrays.repeat(1, channels),
-                *c = arrays.repeat(2, channels);
+    const float *a = arrays.repeat(0), *b = arrays.repeat(1), *c = arrays.repeat(2);
     const bool accumulate = mode == GradMode::accumulate;
     cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
         auto* to = dy.as<T>();
         const auto *gradient = dz.as<T>(), *from = y.as<T>();
-        cpu::parallel_ranges(context, rows * channels, width, 1, [=](std::int64_t begin, std::int64_t end) {
-            cpu::backward_range(to + begin, accumulate, gradient + begin, from + begin, a, b, c, width,
-                                end - begin);
-        });
+        cpu::parallel_ranges(context, rows * channels, tiling.unit(), 1,
+                             [=](std::int64_t begin, std::int64_t end) {
+                                 cpu::backward_range(tiling, to + begin, accumulate, gradient + begin,
+                                                     from + begin, a, b, c, end - begin);
+                             });
     });
 }
 
