@@ -70,6 +70,22 @@ struct Hadamard {
         });
     }
 
+    /// Columns of a matrix that are transformed together: a cache line.
+    static constexpr std::int64_t kStrip = 16;
+
+    /// The stages h = pitch, 2 pitch, ... of y: [rows, pitch], for columns column .. column + kStrip - 1,
+    /// through `strip`: [rows, kStrip], the group's own.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void transform_columns(Group& group, float* y, std::int64_t rows,
+                                                    std::int64_t pitch, std::int64_t column, float* strip) {
+        const auto place = [=](std::int64_t i) { return i / kStrip * pitch + column + i % kStrip; };
+        group.for_each(rows * kStrip, [=](std::int64_t i) { strip[i] = y[place(i)]; });
+        group.barrier();
+        group.walsh_hadamard(strip, rows * kStrip, kStrip);
+        group.for_each(rows * kStrip, [=](std::int64_t i) { y[place(i)] = strip[i]; });
+        group.barrier();
+    }
+
     /// A whole bucket of n <= padded <= kChunk elements; y: [padded], the group's own. out may be x.
     template <typename Group>
     static QSTEP_HOST_DEVICE double quantize(Group& group, float* out, const float* x, std::int64_t n,
@@ -79,11 +95,11 @@ struct Hadamard {
         if (!scaling.finite) return fill_not_a_number(group, out, n);
         load(group, y, padded, x, n, scaling, signs);
         group.barrier();
-        group.walsh_hadamard(y, padded);
+        group.walsh_hadamard(y, padded, 1);
         const auto fit = Standard::fit(Standard::measure(group, y, padded), levels);
         const double spread = Standard::round(group, fit, y, y, padded, draws);
         group.barrier();
-        group.walsh_hadamard(y, padded);
+        group.walsh_hadamard(y, padded, 1);
         store(group, out, y, n, scaling, signs);
         return spread * scaling.variance;
     }

@@ -130,26 +130,54 @@ struct Smart {
     static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
                                           std::int64_t n, const Draws& draws) {
         if (!fit.finite) return fill_not_a_number(group, out, n);
-        return fit.count <= kFewLevels ? round_among<kFewLevels>(group, fit, out, x, n, draws)
-                                       : round_among<kMaxLevels>(group, fit, out, x, n, draws);
+        return fit.count <= kFewLevels ? round_among(group, fit, FewPoints(fit), out, x, n, draws)
+                                       : round_among(group, fit, ManyPoints(fit), out, x, n, draws);
     }
 
   private:
-    /// At most Levels points, a power of two.
-    template <int Levels, typename Group>
-    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, float* out, const float* x,
-                                                std::int64_t n, const Draws& draws) {
+    /// Position of the left neighbour among few points: count those reached, but the first and the last.
+    struct FewPoints {
+        float search[kFewLevels];
+
+        QSTEP_HOST_DEVICE explicit FewPoints(const Fit& fit) {
+            for (int j = 0; j < kFewLevels; ++j) search[j] = fit.search[j];
+        }
+        QSTEP_HOST_DEVICE std::int32_t left_of(float x) const {
+            std::int32_t reached = 0;
+#pragma GCC unroll 16
+            for (int j = 1; j < kFewLevels; ++j) reached += search[j] <= x;
+            return reached;
+        }
+    };
+
+    /// The same among many: a binary search without branches or loops.
+    struct ManyPoints {
+        const float* search;
+
+        QSTEP_HOST_DEVICE explicit ManyPoints(const Fit& fit) : search(fit.search) {}
+        QSTEP_HOST_DEVICE std::int32_t left_of(float x) const { return find<kMaxLevels / 2>(x, 0); }
+
+      private:
+        template <std::int32_t Step>
+        QSTEP_HOST_DEVICE std::int32_t find(float x, std::int32_t at) const {
+            at += Step * static_cast<std::int32_t>(search[at + Step] <= x);
+            if constexpr (Step > 1) return find<Step / 2>(x, at);
+            return at;
+        }
+    };
+
+    template <typename Points, typename Group>
+    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, const Points& search,
+                                                float* out, const float* x, std::int64_t n,
+                                                const Draws& draws) {
         const float* points = fit.points;
-        const float* search = fit.search;
         return group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
             const float value = x[i];
-            std::int32_t at = 0;
-#pragma GCC unroll 8
-            for (std::int32_t step = Levels / 2; step > 0; step /= 2)
-                at += search[at + step] <= value ? step : 0;
+            const std::int32_t at = search.left_of(value);
             const float left = points[at], right = points[at + 1];
             const double gap = static_cast<double>(right) - left, offset = static_cast<double>(value) - left;
-            out[i] = offset + gap * uniform_from_bits(word) >= gap ? right : left;
+            const double raised = offset + gap * uniform_from_bits(word);
+            out[i] = raised >= gap ? right : left;
             return offset * (static_cast<double>(right) - value);
         });
     }

@@ -19,13 +19,19 @@ struct Standard {
         float low, high;
         double step;     // u
         double inverse;  // 1/u, or 0 for a constant bucket
-        std::int32_t top;
+        double top;      // k - 1
         bool finite;
 
         QSTEP_HOST_DEVICE float decode(std::int32_t code) const {
-            return code == top ? high : static_cast<float>(low + step * code);
+            return value_at(code, low, high, step, top);
         }
     };
+
+    /// The compare is one of doubles because loops with an integer compare here are not vectorised.
+    static QSTEP_HOST_DEVICE float value_at(double code, double low, float high, double step, double top) {
+        const auto inner = static_cast<float>(low + step * code);
+        return code == top ? high : inner;
+    }
 
     static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
         return merge(a, b);
@@ -37,7 +43,7 @@ struct Standard {
     }
 
     static QSTEP_HOST_DEVICE Fit fit(const Extent& extent, std::int64_t levels) {
-        const auto top = static_cast<std::int32_t>(levels - 1);
+        const auto top = static_cast<double>(levels - 1);
         const double range = static_cast<double>(extent.high) - extent.low;
         // A shade above 1/u, so that rounding cannot put max below its own level; far below a draw's grid of
         // 2^-24 for any number of levels that fits in 16 bits.
@@ -56,16 +62,16 @@ struct Standard {
     static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
                                           std::int64_t n, const Draws& draws) {
         if (!fit.finite) return fill_not_a_number(group, out, n);
-        const Fit points = fit;
-        const double low = fit.low;
+        const double low = fit.low, step = fit.step, inverse = fit.inverse, top = fit.top;
+        const float high = fit.high;
         const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
-            const double position = (x[i] - low) * points.inverse;
+            const double position = (x[i] - low) * inverse;
             const double fraction = position - static_cast<std::int32_t>(position);
             const auto code = static_cast<std::int32_t>(position + uniform_from_bits(word));
-            out[i] = points.decode(code);
+            out[i] = value_at(code, low, high, step, top);
             return fraction * (1.0 - fraction);
         });
-        return spread * (points.step * points.step);
+        return spread * (step * step);
     }
 };
 

@@ -18,7 +18,7 @@ struct Kernels {
     Extent (*magnitudes)(const float* x, std::int64_t n);
     void (*rotate)(float* y, std::int64_t padded, const float* x, std::int64_t n,
                    const Hadamard::Scale& scale, const Signs& signs);
-    void (*columns)(float* y, std::int64_t rows, std::int64_t begin, std::int64_t end);
+    void (*columns)(float* y, std::int64_t rows, std::int64_t column, float* strip);
     Extent (*extent)(const float* y, std::int64_t n);
     double (*round)(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws);
     void (*store)(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,
@@ -40,10 +40,11 @@ struct Kernels {
                                  const Hadamard::Scale& scale, const Signs& signs) {                        \
         SimdGroup group;                                                                                    \
         Hadamard::load(group, y, padded, x, n, scale, signs);                                               \
-        group.walsh_hadamard(y, padded);                                                                    \
+        group.walsh_hadamard(y, padded, 1);                                                                 \
     }                                                                                                       \
-    attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t begin, std::int64_t end) {      \
-        SimdGroup::walsh_hadamard_columns(y, rows, kChunk, begin, end);                                     \
+    attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t column, float* strip) {         \
+        SimdGroup group;                                                                                    \
+        Hadamard::transform_columns(group, y, rows, kChunk, column, strip);                                 \
     }                                                                                                       \
     attributes Extent extent_##isa(const float* y, std::int64_t n) {                                        \
         SimdGroup group;                                                                                    \
@@ -52,7 +53,7 @@ struct Kernels {
     attributes double round_##isa(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws) { \
         SimdGroup group;                                                                                    \
         const double spread = Standard::round(group, fit, y, y, n, draws);                                  \
-        group.walsh_hadamard(y, n);                                                                         \
+        group.walsh_hadamard(y, n, 1);                                                                      \
         return spread;                                                                                      \
     }                                                                                                       \
     attributes void store_##isa(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,   \
@@ -107,13 +108,13 @@ class HadamardCodec : public GradientCodec {
     }
 
   private:
-    static constexpr std::int64_t kStrip = 64;
-
     std::size_t workspace_bytes(const Context& context) const {
-        // A vector a thread for small buckets, one that all share for a long bucket; whole cache lines.
-        const std::int64_t vectors = buckets_.small() ? context.threads() : 1;
-        return static_cast<std::size_t>(vectors * stride()) * sizeof(float);
+        // Small buckets: a vector a thread. A long one: its vector, and a strip of columns a thread.
+        const std::int64_t floats =
+            buckets_.small() ? context.threads() * stride() : padded_ + context.threads() * strip_stride();
+        return static_cast<std::size_t>(floats) * sizeof(float);
     }
+    std::int64_t strip_stride() const { return padded_ / kChunk * Hadamard::kStrip; }
     std::int64_t stride() const { return std::max<std::int64_t>(padded_, 16); }
     Signs signs(const Call& call, std::int64_t first) const {
         return {{settings().seed, Purpose::rotation, call.step}, static_cast<std::uint64_t>(first)};
@@ -150,8 +151,9 @@ class HadamardCodec : public GradientCodec {
     }
     void transform_columns(const Call& call, float* y) {
 #pragma omp parallel for schedule(static) num_threads(call.threads)
-        for (std::int64_t column = 0; column < kChunk; column += kStrip)
-            kernels_.columns(y, padded_ / kChunk, column, column + kStrip);
+        for (std::int64_t column = 0; column < kChunk; column += Hadamard::kStrip)
+            kernels_.columns(y, padded_ / kChunk, column,
+                             y + padded_ + omp_get_thread_num() * strip_stride());
     }
 
     double long_bucket(const Call& call, std::int64_t bucket) {

@@ -4,26 +4,44 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "quant/group.h"
 
 namespace qstep::quant::cpu {
 
-/// Words of Philox blocks block0 .. block0 + 15, that is of 64 consecutive elements. block0: a multiple
-/// of 16.
+/// One round of Philox4x32 on counter c; the loop of philox4x32_10 unrolled by hand, because a loop inside
+/// keeps compilers from vectorising the loop around it.
+inline void philox_round(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t k1) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0], p1 = std::uint64_t{0xCD9E8D57u} * c[2];
+    c[0] = static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ k0;
+    c[1] = static_cast<std::uint32_t>(p1);
+    c[2] = static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ k1;
+    c[3] = static_cast<std::uint32_t>(p0);
+}
+
+template <std::uint32_t... Round>
+inline void philox_rounds(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t k1,
+                          std::integer_sequence<std::uint32_t, Round...>) {
+    (philox_round(c, k0 + Round * 0x9E3779B9u, k1 + Round * 0xBB67AE85u), ...);
+}
+
+/// Words of Philox blocks block0 .. block0 + 15, that is of 64 consecutive elements, as stream.block() gives
+/// them. block0: a multiple of 16.
 inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream& stream,
                             std::uint64_t block0) {
     const auto high = static_cast<std::uint32_t>(block0 >> 32), low = static_cast<std::uint32_t>(block0);
-    const auto purpose = static_cast<std::uint32_t>(stream.purpose);
+    const auto purpose = static_cast<std::uint32_t>(stream.purpose), step = stream.step;
     const auto k0 = static_cast<std::uint32_t>(stream.seed),
                k1 = static_cast<std::uint32_t>(stream.seed >> 32);
 #pragma omp simd
-    for (std::uint32_t lane = 0; lane < 16; ++lane) {
-        const Draw4 draw = philox4x32_10(low + lane, high, stream.step, purpose, k0, k1);
-        words[4 * lane] = draw.word[0];
-        words[4 * lane + 1] = draw.word[1];
-        words[4 * lane + 2] = draw.word[2];
-        words[4 * lane + 3] = draw.word[3];
+    for (int lane = 0; lane < 16; ++lane) {
+        std::uint32_t c[4] = {low + static_cast<std::uint32_t>(lane), high, step, purpose};
+        philox_rounds(c, k0, k1, std::make_integer_sequence<std::uint32_t, 10>{});
+        words[4 * lane] = c[0];
+        words[4 * lane + 1] = c[1];
+        words[4 * lane + 2] = c[2];
+        words[4 * lane + 3] = c[3];
     }
 }
 
@@ -107,18 +125,10 @@ class SimdGroup {
         }
     }
 
-    static void walsh_hadamard(float* x, std::int64_t n) {
-        if (n < 8) return stages(x, n, 1, n);
+    static void walsh_hadamard(float* x, std::int64_t n, std::int64_t from) {
+        if (from > 1 || n < 8) return stages(x, n, from);
         for (std::int64_t i = 0; i < n; i += 8) first_three_stages(x + i);
-        stages(x, n, 8, n);
-    }
-
-    static void walsh_hadamard_columns(float* x, std::int64_t rows, std::int64_t pitch, std::int64_t begin,
-                                       std::int64_t end) {
-        for (std::int64_t h = 1; h < rows; h *= 2)
-            for (std::int64_t r = 0; r < rows; r += 2 * h)
-                for (std::int64_t k = r; k < r + h; ++k)
-                    butterflies(x + k * pitch + begin, x + (k + h) * pitch + begin, end - begin);
+        stages(x, n, 8);
     }
 
     /// Radix sort by bytes from the lowest; bytes that all keys share are skipped.
@@ -146,30 +156,43 @@ class SimdGroup {
     static void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) {
         for (std::int64_t item = 0; item < items; ++item) {
             const auto [low, high] = range(item);
-            double best[kArgminPadding];
-            double index[kArgminPadding];
-            for (std::int64_t l = 0; l < kArgminPadding; ++l) {
-                best[l] = std::numeric_limits<double>::infinity();
-                index[l] = static_cast<double>(low);
+            if (high - low < kFew) {
+                // Most ranges are this short; a fixed number of costs spares the branches.
+                double best = cost(item, low);
+                std::int64_t index = low;
+                for (std::int64_t l = 1; l < kFew; ++l) {
+                    const double value = cost(item, low + l);
+                    const bool better = (value < best) & (low + l <= high);
+                    best = better ? value : best;
+                    index = better ? low + l : index;
+                }
+                store(item, index, best);
+                continue;
             }
-            for (std::int64_t base = low; base <= high; base += kArgminPadding) {
+            double best[kArgminPadding];
+            std::int64_t index[kArgminPadding];
+#pragma omp simd
+            for (std::int64_t l = 0; l < kArgminPadding; ++l) {
+                const double value = cost(item, low + l);
+                best[l] = low + l <= high ? value : std::numeric_limits<double>::infinity();
+                index[l] = low + l;
+            }
+            for (std::int64_t base = low + kArgminPadding; base <= high; base += kArgminPadding) {
 #pragma omp simd
                 for (std::int64_t l = 0; l < kArgminPadding; ++l) {
                     const double value = cost(item, base + l);
-                    const bool better = value < best[l] && base + l <= high;
+                    const bool better = (value < best[l]) & (base + l <= high);
                     best[l] = better ? value : best[l];
-                    index[l] = better ? static_cast<double>(base + l) : index[l];
+                    index[l] = better ? base + l : index[l];
                 }
             }
-            std::int64_t winner = 0;
-            for (std::int64_t l = 1; l < kArgminPadding; ++l)
-                if (best[l] < best[winner] || (best[l] == best[winner] && index[l] < index[winner]))
-                    winner = l;
-            store(item, static_cast<std::int64_t>(index[winner]), best[winner]);
+            fold_argmin<kArgminPadding / 2>(best, index);
+            store(item, index[0], best[0]);
         }
     }
 
   private:
+    static constexpr std::int64_t kFew = 4;
     static constexpr std::int64_t kBatch = 64;
     static constexpr std::int64_t kDrawTile = 1024;
 
@@ -177,6 +200,19 @@ class SimdGroup {
     static void add_to_lanes(double* lanes, std::int64_t count, F f) {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) lanes[i] += f(i);
+    }
+
+    template <int Half>
+    static void fold_argmin(double* best, std::int64_t* index) {
+#pragma omp simd
+        for (int l = 0; l < Half; ++l) {
+            const double mine = best[l], other = best[l + Half];
+            const std::int64_t my_index = index[l], other_index = index[l + Half];
+            const bool wins = (other < mine) | ((other == mine) & (other_index < my_index));
+            best[l] = wins ? other : mine;
+            index[l] = wins ? other_index : my_index;
+        }
+        if constexpr (Half > 1) fold_argmin<Half / 2>(best, index);
     }
 
     /// Lanes that no element reached hold +0, and folding them changes nothing.
@@ -199,8 +235,8 @@ class SimdGroup {
         }
     }
 
-    static void stages(float* x, std::int64_t n, std::int64_t from, std::int64_t to) {
-        for (std::int64_t h = from; h < to; h *= 2)
+    static void stages(float* x, std::int64_t n, std::int64_t from) {
+        for (std::int64_t h = from; h < n; h *= 2)
             for (std::int64_t i = 0; i < n; i += 2 * h) butterflies(x + i, x + i + h, h);
     }
 
