@@ -7,12 +7,13 @@
 Ours is bench_step; the peers are bench/pytorch_step.py in every form that might be its fastest: channels_last, with
 the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
-one computes at a time; a round runs each side in turn. OpenMP's waiting policy is left at its default, which is what
-suits PyTorch best; its threads spin for some milliseconds and then sleep, so there is a pause between two sides.
+one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
+which is what suits PyTorch best; its threads spin for some milliseconds and then sleep, so there is a pause between
+two sides.
 
-A time alone means little on a shared machine, so what counts is the ratio within a round: PyTorch's median over ours,
-with PyTorch's form that has the lowest median over the whole run and does the same work (codec included). Prints a
-Markdown table and writes bench/results/compare_pytorch_<precision>.json.
+A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
+just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
+same work (codec included). Prints a Markdown table and writes bench/results/compare_pytorch_<precision>.json.
 """
 
 import argparse
@@ -57,6 +58,12 @@ class Side:
     def median(self):
         return statistics.median(t for times in self.rounds for t in times)
 
+    def ratios_to(self, ours, position):
+        """A round's median over that of ours just before; this peer is number `position` of a round."""
+        before = [statistics.median(times) for times in ours.rounds]
+        peers = len(before) // len(self.rounds)
+        return [m / before[peers * turn + position] for turn, m in enumerate(self.medians())]
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -100,12 +107,20 @@ def start_sides(arguments):
     return sides
 
 
-def report(sides, arguments):
-    ours, peers = sides[0], sides[1:]
-    peer = min((side for side in peers if side.quantized), key=Side.median)
-    plain = min((side for side in peers if not side.quantized), key=Side.median)
-    ratios = [b / a for a, b in zip(ours.medians(), peer.medians())]
-    plain_ratios = [b / a for a, b in zip(ours.medians(), plain.medians())]
+def table(ours, ratios):
+    yield "| side | ms a step, median | medians of the rounds | times ours, median (range) |"
+    yield "|---|---|---|---|"
+    for side in [ours, *ratios]:
+        over = ratios.get(side, [1.0])
+        yield (f"| {side.name} | {side.median():.1f} | {min(side.medians()):.1f}–{max(side.medians()):.1f} | "
+               f"{statistics.median(over):.2f} ({min(over):.2f}–{max(over):.2f}) |")  # fmt: skip
+
+
+def report(ours, peers, arguments):
+    ratios = {peer: peer.ratios_to(ours, position) for position, peer in enumerate(peers)}
+    ratio = {peer: statistics.median(values) for peer, values in ratios.items()}
+    peer = min((p for p in peers if p.quantized), key=ratio.get)
+    plain = min((p for p in peers if not p.quantized), key=ratio.get)
     change = "-dirty" if output_of("git", "status", "--porcelain", "--untracked-files=no") else ""
     result = {
         "model": arguments.model, "batch_size": arguments.batch_size, "precision": arguments.precision,
@@ -113,23 +128,21 @@ def report(sides, arguments):
         "device": processor(), "vector_level": vector_level(), "kernel": os.uname().release,
         "commit": output_of("git", "rev-parse", "--short", "HEAD") + change,
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
-        "peer": peer.name, "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-        "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": statistics.median(plain_ratios)},
-        "sides": {s.name: {"median_ms": s.median(), "round_medians_ms": s.medians()} for s in sides},
+        "peer": peer.name, "ratio": {"median": ratio[peer], "min": min(ratios[peer]), "max": max(ratios[peer])},
+        "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": ratio[plain]},
+        "sides": {
+            side.name: {"median_ms": side.median(), "round_medians_ms": side.medians(), "ratios": ratios.get(side, [])}
+            for side in [ours, *peers]
+        },
     }  # fmt: skip
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{arguments.model}, {arguments.precision}, batch {arguments.batch_size}, {arguments.threads} threads, "
           f"{result['device']} ({' '.join(result['vector_level'])}), commit {result['commit']}\n")  # fmt: skip
-    print("| side | ms a step, median | medians of the rounds | times ours |")
-    print("|---|---|---|---|")
-    for side in sides:
-        over = statistics.median(b / a for a, b in zip(ours.medians(), side.medians()))
-        print(f"| {side.name} | {side.median():.1f} | {min(side.medians()):.1f}–{max(side.medians()):.1f} | {over:.2f} |")
-    print(f"\n{peer.name} takes {result['ratio']['median']:.2f} times as long as Qstep "
-          f"({min(ratios):.2f}–{max(ratios):.2f} over {len(ratios)} rounds); without a codec on its side "
-          f"{result['ratio_without_codec_in_pytorch']['median']:.2f} times.")  # fmt: skip
-    print(f"written: {arguments.output}")
+    print("\n".join(table(ours, ratios)))
+    print(f"\n{peer.name} takes {ratio[peer]:.2f} times as long as Qstep ({min(ratios[peer]):.2f}–"
+          f"{max(ratios[peer]):.2f} over {arguments.rounds} rounds); without a codec on its side {ratio[plain]:.2f} "
+          f"times.\nwritten: {arguments.output}")  # fmt: skip
 
 
 def main():
@@ -149,12 +162,13 @@ def main():
                          "start this with /usr/bin/python3")  # fmt: skip
     if not os.access(arguments.program, os.X_OK):
         raise SystemExit(f"compare_pytorch.py: no program {arguments.program}: cmake --build --preset cpu")
-    sides = start_sides(arguments)
+    ours, *peers = start_sides(arguments)
     for _ in range(arguments.rounds):
-        for side in sides:
-            side.run(arguments.steps)
-    report(sides, arguments)
-    for side in sides:
+        for peer in peers:
+            ours.run(arguments.steps)
+            peer.run(arguments.steps)
+    report(ours, peers, arguments)
+    for side in [ours, *peers]:
         side.close()
 
 
