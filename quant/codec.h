@@ -60,11 +60,11 @@ class GradientCodec {
     /// draws. variance: f64 [1], overwritten with the sum of (x-l)(r-x), not divided by n: the variance that
     /// stochastic rounding has, also when the rounding is `nearest`. 0 for none.
     ///
-    /// Answers for odd buckets, all codecs: a constant bucket comes out as it is (exponential and hadamard:
-    /// up to its codec's levels); an all-zero bucket as +0, variance 0; a single element as itself; a bucket
-    /// shorter than the number of levels like any other. A bucket with an infinity or a NaN comes out as NaN
-    /// throughout (none: as it is) and makes the variance NaN; the variance is NaN in no other case, so only
-    /// then need a caller ask first_non_finite(). Allocates nothing.
+    /// Answers for odd buckets. All codecs: an all-zero bucket comes out as +0 with variance 0, a single
+    /// element as itself; a bucket shorter than the number of levels is like any other. Constant bucket:
+    /// standard and smart return it, hadamard and exponential round it as they do any vector. A bucket with
+    /// an infinity or a NaN comes out as NaN throughout (none: as it is) and makes the variance NaN; in no
+    /// other case is the variance NaN, so only then need a caller ask first_non_finite(). Allocates nothing.
     virtual void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                           const Tensor& variance) = 0;
 

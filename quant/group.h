@@ -21,8 +21,8 @@
 //                               double cost(item, i), handed to store(item, i, cost). cost may be asked up to
 //                               kArgminPadding beyond high; the answer is ignored
 //
-// for_each, sum, for_each_sign and for_each_argmin do not wait at their end: put barrier() before another
-// thread's element is read. Reductions do.
+// for_each, for_each_sign and for_each_argmin do not wait at their end: put barrier() before another thread's
+// element is read. The others wait at both ends.
 //
 // The order of a sum: lane j of kSumLanes adds f(j), f(j + kSumLanes), ... in turn, starting from 0; then
 // lanes are folded, lane j += lane j + kSumLanes/2, then kSumLanes/4, ... 1. A bucket longer than kChunk is

@@ -1,0 +1,187 @@
+// What every codec promises, whatever its formula: few values, the same bits however it is run.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "codec_runner.h"
+#include "quant/group.h"
+
+namespace qstep::test {
+namespace {
+
+// Covers one element, a short tail, an exact fit, several waves of long buckets, and unaligned beginnings.
+const std::vector<std::int64_t> kBucketSizes{1, 2, 3, 511, 512, 513, 8192, 8193, 51200, -1};
+const std::vector<std::int64_t> kCounts{1, 2, 7, 512, 1025, 20000, 120007};
+
+TEST(Codecs, NoneIsTheIdentity) {
+    const auto x = gradient_like(20001);
+    const Result result = run(settings_of(CodecKind::none), x);
+    EXPECT_TRUE(same_bits(result.values, x));
+    EXPECT_EQ(result.variance, 0.0);
+}
+
+TEST(Codecs, SameBitsForOneThreadAndTwo) {
+    for (const CodecKind kind : kLossyCodecs)
+        for (const std::int64_t bucket : kBucketSizes)
+            for (const std::int64_t n : kCounts) {
+                const auto x = gradient_like(n);
+                const Result one = run(settings_of(kind, bucket), x, 3, 1),
+                             two = run(settings_of(kind, bucket), x, 3, 2);
+                ASSERT_TRUE(same_bits(one.values, two.values)) << name_of(kind) << " " << bucket << " " << n;
+                ASSERT_EQ(one.variance, two.variance) << name_of(kind) << " " << bucket << " " << n;
+            }
+}
+
+TEST(Codecs, SameBitsForEveryInstructionSet) {
+    using quant::cpu::Isa;
+    for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+        if (!quant::cpu::supported(isa)) continue;
+        for (const CodecKind kind : kLossyCodecs)
+            for (const std::int64_t bucket : kBucketSizes)
+                for (const std::int64_t levels : {2, 16, 64})
+                    for (const std::int64_t n : {std::int64_t{7}, std::int64_t{30001}}) {
+                        const auto x = gradient_like(n);
+                        const auto settings = settings_of(kind, bucket, levels);
+                        const Result baseline = run(settings, x, 3, 2, Isa::baseline),
+                                     other = run(settings, x, 3, 2, isa);
+                        ASSERT_TRUE(same_bits(baseline.values, other.values))
+                            << name_of(kind) << " " << bucket << " " << n << " isa " << static_cast<int>(isa);
+                        ASSERT_EQ(baseline.variance, other.variance);
+                    }
+    }
+}
+
+TEST(Codecs, InPlaceIsTheSame) {
+    for (CodecKind kind : {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
+                           CodecKind::exponential})
+        for (const std::int64_t bucket : kBucketSizes) {
+            const auto x = gradient_like(20011);
+            const auto settings = settings_of(kind, bucket);
+            const Result apart = run(settings, x),
+                         in_place = run(settings, x, 0, 2, quant::cpu::best_isa(), true);
+            ASSERT_TRUE(same_bits(apart.values, in_place.values)) << name_of(kind) << " " << bucket;
+            ASSERT_EQ(apart.variance, in_place.variance);
+        }
+}
+
+TEST(Codecs, DrawsHangOnSeedAndStepAlone) {
+    const auto x = gradient_like(5000);
+    for (const CodecKind kind : kLossyCodecs) {
+        CodecSettings settings = settings_of(kind);
+        const Result first = run(settings, x, 5);
+        EXPECT_TRUE(same_bits(first.values, run(settings, x, 5).values));
+        EXPECT_FALSE(same_bits(first.values, run(settings, x, 6).values)) << name_of(kind);
+        settings.seed = 8;
+        EXPECT_FALSE(same_bits(first.values, run(settings, x, 5).values)) << name_of(kind);
+    }
+}
+
+TEST(Codecs, NearestDoesNotDrawButReportsTheSameVariance) {
+    const auto x = gradient_like(5000);
+    for (const CodecKind kind : {CodecKind::standard, CodecKind::exponential}) {
+        CodecSettings settings = settings_of(kind);
+        const Result stochastic = run(settings, x, 5);
+        settings.rounding = Rounding::nearest;
+        const Result nearest = run(settings, x, 5);
+        EXPECT_TRUE(same_bits(nearest.values, run(settings, x, 6).values));
+        EXPECT_EQ(nearest.variance, stochastic.variance);
+    }
+}
+
+TEST(Codecs, AtMostKValuesABucket) {
+    for (const CodecKind kind : {CodecKind::standard, CodecKind::smart, CodecKind::exponential})
+        for (const std::int64_t bucket : {std::int64_t{512}, std::int64_t{513}, std::int64_t{20000}})
+            for (const std::int64_t levels : {2, 4, 16, 64}) {
+                const auto x = gradient_like(40003);
+                const Result result = run(settings_of(kind, bucket, levels), x);
+                for (std::size_t begin = 0; begin < x.size(); begin += static_cast<std::size_t>(bucket)) {
+                    const auto end = std::min(x.size(), begin + static_cast<std::size_t>(bucket));
+                    const std::set<float> values(result.values.begin() + static_cast<std::ptrdiff_t>(begin),
+                                                 result.values.begin() + static_cast<std::ptrdiff_t>(end));
+                    ASSERT_LE(static_cast<std::int64_t>(values.size()), levels)
+                        << name_of(kind) << " " << bucket;
+                }
+            }
+}
+
+TEST(Codecs, RotatedHadamardBucketHasAtMostKValues) {
+    // In the rotated basis the levels show: rotate the result again, with an independent transform, as the
+    // codec did.
+    const std::int64_t n = 256;
+    const auto x = gradient_like(n);
+    const CodecSettings settings = settings_of(CodecKind::hadamard, n, 8);
+    const Result result = run(settings, x, 3);
+    const quant::Signs signs{{settings.seed, Purpose::rotation, 3}, 0};
+    std::vector<double> rotated(static_cast<std::size_t>(n), 0.0);
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j) {
+            const bool minus =
+                (std::popcount(static_cast<std::uint64_t>(i & j)) + static_cast<int>(signs.sign(j) >> 31)) %
+                2;
+            rotated[static_cast<std::size_t>(i)] += minus ? -result.values[static_cast<std::size_t>(j)]
+                                                          : result.values[static_cast<std::size_t>(j)];
+        }
+    std::sort(rotated.begin(), rotated.end());
+    // Float rounding of the two transforms; levels lie a seventh of the range apart.
+    const double tolerance = 1e-4 * (rotated.back() - rotated.front());
+    int distinct = 1;
+    for (std::size_t i = 1; i < rotated.size(); ++i) distinct += rotated[i] - rotated[i - 1] > tolerance;
+    EXPECT_LE(distinct, 8);
+    EXPECT_GE(distinct, 3);
+}
+
+TEST(Standard, MatchesTheFormulaElementByElement) {
+    const std::int64_t n = 3000, bucket = 1000, levels = 16;
+    const auto x = gradient_like(n);
+    const CodecSettings settings = settings_of(CodecKind::standard, bucket, levels);
+    const Result result = run(settings, x, 9);
+    const RandomStream stream{settings.seed, Purpose::rounding, 9};
+    double variance = 0;
+    for (std::int64_t b = 0; b < n; b += bucket) {
+        const auto [low, high] = std::minmax_element(x.begin() + b, x.begin() + b + bucket);
+        const long double u = (static_cast<long double>(*high) - *low) / (levels - 1);
+        for (std::int64_t i = b; i < b + bucket; ++i) {
+            const long double position =
+                (x[static_cast<std::size_t>(i)] - static_cast<long double>(*low)) / u;
+            const long double code = std::floor(position + stream.uniform(static_cast<std::uint64_t>(i)));
+            ASSERT_EQ(result.values[static_cast<std::size_t>(i)], static_cast<float>(*low + u * code)) << i;
+            const long double fraction = position - std::floor(position);
+            variance += static_cast<double>(u * u * fraction * (1 - fraction));
+        }
+    }
+    // Double sums of 3000 terms in another order.
+    EXPECT_NEAR(result.variance, variance, 1e-11 * variance);
+}
+
+TEST(Exponential, ExactlyEightMagnitudesAtSixteenLevels) {
+    const auto x = gradient_like(100000);
+    const Result result = run(settings_of(CodecKind::exponential, -1), x);
+    double squares = 0;
+    float largest = 0;
+    for (const float v : x) squares += static_cast<double>(v) * v, largest = std::max(largest, std::fabs(v));
+    std::set<float> magnitudes;
+    for (const float v : result.values) magnitudes.insert(std::fabs(v));
+    ASSERT_EQ(magnitudes.size(), 8u);
+    const int top = static_cast<int>(std::ceil(std::log2(largest / std::sqrt(squares))));
+    int e = top - 7;
+    // Relative: the norm's sum is added in another order here.
+    for (const float magnitude : magnitudes)
+        EXPECT_NEAR(magnitude / std::ldexp(std::sqrt(squares), e++), 1.0, 1e-6);
+    for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(std::signbit(x[i]), std::signbit(result.values[i]));
+}
+
+TEST(Exponential, RoundsToAPowerNextToTheValue) {
+    const auto x = gradient_like(5000);
+    const Result result = run(settings_of(CodecKind::exponential, -1, 64), x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        if (x[i] == 0.0f) continue;
+        const double ratio = result.values[i] / x[i];
+        ASSERT_GT(ratio, 0.5 - 1e-6) << i;
+        ASSERT_LE(ratio, 2.0 + 1e-6) << i;
+    }
+}
+
+}  // namespace
+}  // namespace qstep::test
