@@ -55,18 +55,18 @@ Share share_of(std::int64_t batch, int thread, int threads) {
     return {batch * thread / threads, batch * (thread + 1) / threads};
 }
 
-// Image n of each, to be fetched in equal parts over `steps` steps.
+// Image n of each, to be fetched within `operations` multiply-adds. Outputs are among them: a store that
+// misses first fetches its line.
 Prefetch prefetch_of(std::initializer_list<const Images*> tensors, std::int64_t n, std::int64_t end,
-                     std::int64_t steps) {
-    constexpr std::int64_t kLine = 64;
+                     std::int64_t operations) {
     Prefetch prefetch;
-    std::int64_t lines = 0;
+    std::int64_t bytes = 0;
     for (const Images* images : tensors) {
         if (!images->base || n >= end) continue;
         prefetch.streams[prefetch.count++] = {reinterpret_cast<const char*>(images->at(n)), images->bytes};
-        lines += (images->bytes + kLine - 1) / kLine;
+        bytes += images->bytes;
     }
-    prefetch.bytes_per_step = (lines + steps - 1) / steps * kLine;
+    prefetch.bytes_per_operation = static_cast<float>(bytes) / static_cast<float>(operations);
     return prefetch;
 }
 
@@ -149,16 +149,15 @@ void weight_gradient(const Backward& call, const ThreadScratch& scratch, std::in
 }
 
 void backward_images(const Backward& call, const ThreadScratch& scratch, const Share& share) {
-    std::int64_t steps = 0;
+    std::int64_t operations = 0;
     for (const DataPass& d : call.passes)
-        if (d.reached) steps += steps_of(d.pass);
+        if (d.reached) operations += operations_of(d.pass);
     if (call.x.base)
         for (std::size_t c = 0; c < call.plan.columns.size(); ++c)
-            if (call.plan.columns[c].taps > 0) steps += steps_of(weight_pass(call.plan, scratch, c));
-    const Images none;
-    const Images& dx_read = call.accumulate_dx ? call.dx : none;
+            if (call.plan.columns[c].taps > 0)
+                operations += operations_of(weight_pass(call.plan, scratch, c));
     for (std::int64_t n = share.begin; n < share.end; ++n) {
-        Prefetch prefetch = prefetch_of({&call.dz, &call.y, &call.x, &dx_read}, n + 1, share.end, steps);
+        Prefetch prefetch = prefetch_of({&call.dz, &call.y, &call.x, &call.dx}, n + 1, share.end, operations);
         call.kernels.fill_gradient(fill_of(call, scratch, n));
         if (call.dx.base) data_gradient(call, scratch, n, prefetch);
         if (call.x.base) weight_gradient(call, scratch, n, prefetch);
@@ -210,7 +209,7 @@ void forward(const Context& context, void* workspace, const Conv2dShape& shape, 
         }
 #pragma omp barrier
         for (std::int64_t n = share.begin; n < share.end; ++n) {
-            Prefetch prefetch = prefetch_of({&xs}, n + 1, share.end, steps_of(pass));
+            Prefetch prefetch = prefetch_of({&xs, &ys}, n + 1, share.end, operations_of(pass));
             kernels.fill_input({xs.at(n), shape.height, shape.width, shape.in_channels, shape.stride,
                                 shape.pad, shape.kernel_h, scratch.input, plan.input});
             pass.out = ys.at(n);
@@ -245,7 +244,7 @@ void backward(const Context& context, void* workspace, const Conv2dShape& shape,
                         want_dx ? Images(dx) : Images(),
                         dx_mode == GradMode::accumulate};
     float* to = want_dw ? dw.as<float>() : nullptr;
-    const float* partial = thread_scratch(workspace, sizes, 0).dw;
+    float* partial = thread_scratch(workspace, sizes, 0).dw;
 
 #pragma omp parallel num_threads(context.threads())
     {

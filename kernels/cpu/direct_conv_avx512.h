@@ -25,16 +25,20 @@ inline __m512i broadcast(const Word* word) {
     return _mm512_set1_epi32(static_cast<int>(*word));
 }
 
-inline void prefetch_step(Prefetch& prefetch) {
-    std::int64_t budget = prefetch.bytes_per_step;
-    for (int i = 0; i < prefetch.count; ++i) {
-        Prefetch::Stream& stream = prefetch.streams[i];
-        while (budget > 0 && stream.bytes > 0) {
-            _mm_prefetch(stream.at, _MM_HINT_T1);
-            stream.at += 64;
-            stream.bytes -= 64;
-            budget -= 64;
+// Called after each `operations` multiply-adds.
+inline void prefetch_step(Prefetch& prefetch, std::int64_t operations) {
+    constexpr std::int64_t kLine = 64;
+    prefetch.due += static_cast<float>(operations) * prefetch.bytes_per_operation;
+    while (prefetch.due >= kLine && prefetch.count > 0) {
+        Prefetch::Stream& stream = prefetch.streams[prefetch.count - 1];
+        if (stream.bytes <= 0) {
+            --prefetch.count;
+            continue;
         }
+        _mm_prefetch(stream.at, _MM_HINT_T1);
+        stream.at += kLine;
+        stream.bytes -= kLine;
+        prefetch.due -= kLine;
     }
 }
 
@@ -159,6 +163,7 @@ void add_moments(const Moments& moments, std::int64_t channel, const Element* ro
 template <int P, int Q, int K0, int K1, int W>
 void convolve_rows(const ConvPass& pass) {
     const std::int64_t block_weights = std::int64_t{pass.row_taps} * (K0 + K1) * W * Q * kLanes;
+    const std::int64_t tile_operations = std::int64_t{pass.row_taps} * (K0 + K1) * W * P * Q;
     const Word* weights = pass.weights;
     for (std::int64_t channel = 0; channel < pass.channels; channel += Q * kLanes)
         for (int block = 0; block < pass.blocks; block += pass.group) {
@@ -168,14 +173,15 @@ void convolve_rows(const ConvPass& pass) {
             for (std::int64_t r = 0; r < pass.rows; ++r) {
                 const Word* source = pass.source + block * pass.source_block + r * pass.source_row_step;
                 Element* out = static_cast<Element*>(pass.out) + r * pass.out_row + channel;
-                for (std::int64_t q = 0; q < pass.columns; q += P)
+                for (std::int64_t q = 0; q < pass.columns; q += P) {
                     convolve_tile<P, Q, K0, K1, W>(pass, source + q * W, weights, blocks,
                                                    out + q * pass.out_pixel, pass.columns - q, add);
+                    prefetch_step(*pass.prefetch, blocks * tile_operations);
+                }
                 if (last && pass.moments)
                     for (int v = 0; v < Q; ++v)
                         add_moments(*pass.moments, channel + v * kLanes, out + v * kLanes, pass.columns,
                                     pass.out_pixel, pass.moments->first && r == 0);
-                prefetch_step(*pass.prefetch);
             }
             weights += blocks * block_weights;
         }
@@ -226,6 +232,7 @@ inline void weight_tile(const WeightPass& pass, const Word* x, std::int64_t x_ro
             }
             from += pass.x_step;
         }
+        prefetch_step(*pass.prefetch, pass.steps * K * I);
     }
 #pragma GCC unroll 3
     for (int k = 0; k < K; ++k) {
@@ -261,7 +268,6 @@ void weight_rows(const WeightPass& pass) {
                     }
                     dw += pass.kernel_w * pass.words * kLanes;
                 }
-                prefetch_step(*pass.prefetch);
             }
     }
 }

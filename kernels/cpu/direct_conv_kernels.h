@@ -21,7 +21,8 @@ struct PaddedLayout {
     std::int64_t row = 0, plane = 0, block = 0, count = 0;  // words in one row, plane, block, and in all
 };
 
-/// Memory to be pulled into the second-level cache while other work runs: the next image.
+/// Memory to be pulled into the second-level cache while other work runs: the next image. Evenly over the
+/// work, because a processor has few places for outstanding misses and waits when they are taken.
 struct Prefetch {
     struct Stream {
         const char* at = nullptr;
@@ -29,7 +30,8 @@ struct Prefetch {
     };
     Stream streams[4];
     int count = 0;
-    std::int64_t bytes_per_step = 0;
+    float bytes_per_operation = 0;  // operation: one vector multiply-add
+    float due = 0;                  // bytes
 };
 
 /// Moments of one thread's outputs, as in MomentPartials. `first`: the shift is still to be chosen.

@@ -43,21 +43,23 @@ void pack_weights(Word* packed, const WeightView& view, const PackedTaps& taps, 
     }
 }
 
-void unpack_weight_gradient(float* dw, bool accumulate, const float* partial, int partials,
+void unpack_weight_gradient(float* dw, bool accumulate, float* partial, int partials,
                             std::int64_t partial_step, const Plan& plan, int part, int parts) {
     const Conv2dShape& s = plan.shape;
     const std::int64_t words = plan.in_channels_per_block, taps = s.kernel_h * s.kernel_w;
-    const std::int64_t block = taps * words * kLanes;
-    for (std::int64_t o = s.out_channels * part / parts; o < s.out_channels * (part + 1) / parts; ++o)
-        for (std::int64_t i = 0; i < s.in_channels; ++i)
-            for (std::int64_t tap = 0; tap < taps; ++tap) {
-                const std::int64_t at = (o / kLanes * plan.in_blocks + i / words) * block +
-                                        (tap * words + i % words) * kLanes + o % kLanes;
-                float& to = dw[(o * s.in_channels + i) * taps + tap];
-                float sum = accumulate ? to : 0.0f;
-                for (int p = 0; p < partials; ++p) sum += partial[p * partial_step + at];
-                to = sum;
-            }
+    const std::int64_t block = taps * words * kLanes, all = plan.out_blocks * plan.in_blocks;
+    for (std::int64_t at = all * part / parts; at < all * (part + 1) / parts; ++at) {
+        float* sum = partial + at * block;
+        for (int p = 1; p < partials; ++p)
+            for (std::int64_t k = 0; k < block; ++k) sum[k] += sum[p * partial_step + k];
+        const std::int64_t first_out = at / plan.in_blocks * kLanes, first_in = at % plan.in_blocks * words;
+        for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+            float* to = dw + ((first_out + lane) * s.in_channels + first_in) * taps;
+            for (std::int64_t i = 0; i < words; ++i)
+                for (std::int64_t tap = 0; tap < taps; ++tap, ++to)
+                    *to = (accumulate ? *to : 0.0f) + sum[(tap * words + i) * kLanes + lane];
+        }
+    }
 }
 
 }  // namespace qstep::cpu::direct

@@ -8,9 +8,11 @@ namespace qstep::cpu::direct {
 
 namespace {
 
-// Weights of a group of input blocks, or rows of x and dy, that should stay in a first-level cache of 32 to
-// 48 KiB beside what streams through it.
-constexpr std::int64_t kCacheBytes = 20 * 1024;
+// What should stay in a first-level cache of 32 to 48 KiB while it is used again: the weights of a group of
+// input blocks, beside the pixels that stream through; the rows of x and dy of a weight gradient, of which a
+// tile reads one block of channels at a time.
+constexpr std::int64_t kWeightBytes = 20 * 1024;
+constexpr std::int64_t kRowGroupBytes = 33 * 1024;
 
 // Threads never share a page.
 constexpr std::size_t kThreadGap = 4096;
@@ -41,7 +43,7 @@ ConvPass base_pass(const Plan& plan, const PaddedLayout& from, const PackedTaps&
         static_cast<std::int64_t>(sizeof(Word)) * packed_words(taps, 1, pass.words, lanes);
     pass.group = pass.blocks;
     if (!plan.narrow && block_bytes > 0)
-        pass.group = static_cast<int>(std::clamp<std::int64_t>(kCacheBytes / block_bytes, 1, pass.blocks));
+        pass.group = static_cast<int>(std::clamp<std::int64_t>(kWeightBytes / block_bytes, 1, pass.blocks));
     return pass;
 }
 
@@ -181,20 +183,23 @@ WeightPass weight_pass(const Plan& plan, const ThreadScratch& scratch, std::size
     pass.stride = s.stride;
     pass.pad = s.pad;
     pass.dw = scratch.dw;
-    const std::int64_t row_bytes = static_cast<std::int64_t>(sizeof(float)) *
-                                   (s.stride * s.width * s.in_channels + s.out_width() * s.out_channels);
-    pass.row_group = std::clamp<std::int64_t>(kCacheBytes / row_bytes, 1, s.out_height());
+    // Equal groups of rows; dy lies there twice in bf16.
+    const std::int64_t element = plan.narrow ? sizeof(bf16) : sizeof(float), copies = plan.narrow ? 2 : 1;
+    const std::int64_t row_bytes =
+        element * (s.stride * s.width * s.in_channels + copies * s.out_width() * s.out_channels);
+    const std::int64_t groups = ceil_div(s.out_height() * row_bytes, kRowGroupBytes);
+    pass.row_group = ceil_div(s.out_height(), groups);
     place_operands(pass, plan, scratch, column_class);
     return pass;
 }
 
-std::int64_t steps_of(const ConvPass& pass) {
-    return pass.rows * (pass.channels / (std::int64_t{pass.vectors} * kLanes)) *
-           ((pass.blocks + pass.group - 1) / pass.group);
+std::int64_t operations_of(const ConvPass& pass) {
+    return pass.rows * pass.columns * pass.channels / kLanes * pass.blocks * pass.words * pass.row_taps *
+           (pass.run_taps[0] + pass.run_taps[1]);
 }
 
-std::int64_t steps_of(const WeightPass& pass) {
-    return (pass.rows + pass.row_group - 1) / pass.row_group * pass.out_blocks * pass.in_blocks;
+std::int64_t operations_of(const WeightPass& pass) {
+    return pass.rows * pass.steps * pass.out_blocks * pass.in_blocks * pass.words * pass.taps * pass.kernel_h;
 }
 
 }  // namespace qstep::cpu::direct

@@ -44,8 +44,8 @@ std::vector<DataPass> data_passes(const Plan& plan);
 /// dw of one image for the column taps of one class that has any.
 WeightPass weight_pass(const Plan& plan, const ThreadScratch& scratch, std::size_t column_class);
 
-/// How often a pass calls its prefetch.
-std::int64_t steps_of(const ConvPass& pass);
-std::int64_t steps_of(const WeightPass& pass);
+/// Vector multiply-adds of a pass, tails of tiles left out.
+std::int64_t operations_of(const ConvPass& pass);
+std::int64_t operations_of(const WeightPass& pass);
 
 }  // namespace qstep::cpu::direct

@@ -9,6 +9,10 @@
 
 namespace qstep::cpu::direct {
 
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
+
 /// One axis of the convolution: input extent, output extent, taps, stride, padding.
 struct Axis {
     std::int64_t in, out, kernel, stride, pad;
@@ -81,9 +85,9 @@ struct WeightView {
 /// Part `part` of `parts` of: packed [to blocks][from blocks][row taps][runs][words][run taps][vectors*16].
 void pack_weights(Word* packed, const WeightView& view, const PackedTaps& taps, int part, int parts);
 
-/// Part `part` of `parts` of: dw[o,i,ky,kx] = (accumulate ? dw : 0) + sum over p < partials of
-/// partial[p*partial_step + ...] in the layout of WeightPass.
-void unpack_weight_gradient(float* dw, bool accumulate, const float* partial, int partials,
+/// Part `part` of `parts` of: dw[o,i,ky,kx] = (accumulate ? dw : 0) + the sum, in order, of `partials` arrays
+/// in the layout of WeightPass, partial_step floats apart. The first array is overwritten.
+void unpack_weight_gradient(float* dw, bool accumulate, float* partial, int partials,
                             std::int64_t partial_step, const Plan& plan, int part, int parts);
 
 }  // namespace qstep::cpu::direct
