@@ -1,5 +1,6 @@
-// ReLU, residual addition and dropout. f32 or bf16, any shape, elementwise; 8 bytes (f32) an element for each
-// pass and input. Deterministic.
+// ReLU, residual addition and dropout. f32 or bf16, elementwise; all tensors of a call have one type and
+// shape (checked). Memory traffic is each input once and each output once. Deterministic, whatever the number
+// of threads.
 #pragma once
 
 #include "engine/context.h"
@@ -9,7 +10,7 @@
 
 namespace qstep {
 
-/// out = max(x, 0); out may be x.
+/// out = max(x, 0), NaN where x is; out may be x.
 void relu_forward(Context& context, const Tensor& out, const Tensor& x);
 /// dx (+)= dout * [out > 0]; with overwrite, dx may be dout.
 void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tensor& dout, const Tensor& out);
@@ -26,12 +27,12 @@ struct DropoutKey {
     std::uint32_t layer = 0;
     Tensor step;
 };
-/// out = keep ? x / (1 - probability) : 0, where element e is kept when its draw uniform(e) >= probability;
-/// the draw is RandomStream{seed + layer * 2^32, Purpose::dropout, step}. The mask is not stored: backward
-/// draws it again. (0 <= probability < 1.) out may be x.
+/// out = keep ? x * scale : 0 with scale = 1 / (1 - probability) in f32, where element e is kept when its
+/// draw uniform(e) >= probability; the draw is RandomStream{seed + layer * 2^32, Purpose::dropout, step}. The
+/// mask is not stored: backward draws it again. Throws unless 0 <= probability < 1. out may be x.
 void dropout_forward(Context& context, const Tensor& out, const Tensor& x, float probability,
                      const DropoutKey& key);
-/// dx (+)= keep ? dout / (1 - probability) : 0; with overwrite, dx may be dout.
+/// dx (+)= keep ? dout * scale : 0; with overwrite, dx may be dout.
 void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const Tensor& dout,
                       float probability, const DropoutKey& key);
 

@@ -8,7 +8,8 @@
 //   dbeta = sum dz;  dgamma = sum dz * xhat,  xhat = (y - mean) * inv_std
 //   dy  = gamma * inv_std * (dz - dbeta/M - xhat * dgamma/M)
 // Activations are f32 or bf16, [..., C]; every per-channel tensor is f32 [C]; sums have float32 partials of a
-// bounded length, added in double. Deterministic for a fixed number of threads.
+// bounded length, added in double. Deterministic, whatever the number of threads. Every function but
+// batch_norm_running_statistics borrows the workspace.
 #pragma once
 
 #include "engine/context.h"
@@ -35,7 +36,9 @@ struct BatchNormParameters {
 /// Scratch bytes that any function of this family needs.
 std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std::int64_t channels);
 
-/// Training: stats from y, and the running values moved towards them.
+/// Training: stats from y, and the running values moved towards them. The moments are taken about a value
+/// near the mean, so that a mean far larger than the deviation costs no accuracy. Throws a usage error where
+/// a channel has a single value.
 void batch_norm_statistics(Context& context, const BatchNormStats& stats,
                            const BatchNormParameters& parameters, const Tensor& y);
 /// Evaluation: stats from the running values.
@@ -53,7 +56,8 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
                                 const Tensor& dout, const Tensor& out, const Tensor& y,
                                 const BatchNormStats& stats);
 
-/// Second half: dy (overwritten, or accumulated into) from dz, y and the sums of the first half.
+/// Second half: dy (overwritten, or accumulated into) from dz, y and the sums of the first half. With
+/// overwrite, dy may be dz.
 void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode, const Tensor& dz,
                                const Tensor& y, const Tensor& dgamma, const Tensor& dbeta,
                                const BatchNormStats& stats, const Tensor& gamma);

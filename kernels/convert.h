@@ -6,7 +6,8 @@
 
 namespace qstep {
 
-/// to[i] = from[i], f32 <-> bf16 (round to nearest even) or same type. Same count; shapes may differ.
+/// to[i] = from[i], f32 <-> bf16 (round to nearest even) or same type. NaN stays NaN. Same count; shapes
+/// may differ. Throws on other types. No aliasing.
 void convert(Context& context, const Tensor& to, const Tensor& from);
 
 }  // namespace qstep

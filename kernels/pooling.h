@@ -1,5 +1,6 @@
 // Pooling over windows of NHWC activations, f32 or bf16. No padding; a last window that does not fit is
-// dropped, as in PyTorch's default. Deterministic.
+// dropped, as in PyTorch's default. Sums are in float32 and rounded once. Deterministic, whatever the number
+// of threads. Throws where the window does not fit or a tensor has another shape.
 #pragma once
 
 #include "engine/context.h"
@@ -17,9 +18,10 @@ struct PoolShape {
     Shape y() const { return {batch, out_height(), out_width(), channels}; }
 };
 
-/// y = maximum of the window.
+/// y = maximum of the window; NaN where it holds one.
 void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x);
-/// dx (+)= dy at the first largest element of its window in row-major order (PyTorch's choice), 0 elsewhere.
+/// dx (+)= dy at the first largest element (or the last NaN) of its window in row-major order, PyTorch's
+/// choice, and 0 elsewhere.
 void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                        const Tensor& dy, const Tensor& x);
 /// y = mean of the window. With kernel = height = width this is global average pooling.

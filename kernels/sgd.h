@@ -1,8 +1,7 @@
 // SGD with momentum and weight decay over flat f32 buffers, as torch.optim.SGD (dampening 0):
-//   d = g + weight_decay * p;  m = first ? d : momentum * m + d;  p = p - lr * (nesterov ? d + momentum * m :
-//   m)
-// A momentum buffer that starts at zero makes `first` unnecessary. 20 bytes an element. Deterministic,
-// elementwise.
+//   d = g + weight_decay * p;  m = momentum * m + d;  p = p - lr * (nesterov ? d + momentum * m : m)
+// PyTorch sets m = d in the first step; a momentum buffer that starts at zero gives the same. 20 bytes an
+// element. Deterministic, whatever the number of threads.
 #pragma once
 
 #include "engine/context.h"

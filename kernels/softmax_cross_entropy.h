@@ -2,7 +2,7 @@
 //   loss = 1/N * sum_n (log sum_k exp(logits[n,k]) - logits[n,labels[n]])
 //   dlogits[n,k] = (softmax(logits[n])[k] - [k == labels[n]]) / N
 // The largest logit is subtracted first; sums in double. logits, dlogits: [N,K] f32 or bf16; labels: [N] i32,
-// each in [0,K) (checked by the data reader, not here). Deterministic.
+// each in [0,K) (checked by the data reader, not here). Deterministic, whatever the number of threads.
 #pragma once
 
 #include "engine/context.h"
@@ -11,7 +11,7 @@
 namespace qstep {
 
 /// loss ([1] f32) is overwritten. metrics ([2] f64: sum of losses, right answers) is added to; a row counts
-/// as right when its largest logit, the first of equals, is the label's.
+/// as right when its largest logit, the first of equals, is the label's (never, where it holds a NaN).
 void softmax_cross_entropy_forward(Context& context, const Tensor& loss, const Tensor& metrics,
                                    const Tensor& logits, const Tensor& labels);
 /// dlogits is overwritten; it may be logits.
