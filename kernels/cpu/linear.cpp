@@ -1,5 +1,6 @@
-// The three products of a fully connected layer, by oneDNN's matmul on our own row-major matrices. Only bf16
-// needs a copy of the weights (they are f32 masters); where oneDNN has no bf16, activations take f32 copies.
+// The three products of a fully connected layer, by oneDNN's matmul on our own row-major matrices. For bf16
+// the weights (f32 masters) are rounded into scratch memory; where oneDNN has no bf16, activations take f32
+// copies.
 #include "kernels/linear.h"
 
 #include <memory>
@@ -35,9 +36,8 @@ struct LinearKey {
 // c (+)= a * b + bias. b is the weights but in their own gradient, where it is x.
 struct LinearPlan {
     DType dtype = DType::f32;  // that activations have when they reach the product
-    bool copies_weights = false;
-    Operation product, copy_weights;
-    std::size_t weight_bytes = 0, scratchpad_bytes = 0;
+    Operation product;
+    std::size_t scratchpad_bytes = 0;
 };
 
 struct Matrices {
@@ -46,24 +46,17 @@ struct Matrices {
 
 Matrices matrices_of(const LinearKey& key, Type type) {
     const auto [n, i, o] = key.shape;
-    const bool copy = type != Type::f32;
     switch (key.product) {
         case Product::forward:
-            return {Desc({n, i}, type, Tag::ab), Desc({i, o}, type, copy ? Tag::any : Tag::ba),
+            return {Desc({n, i}, type, Tag::ab), Desc({i, o}, type, Tag::ba),
                     key.has_bias ? Desc({1, o}, Type::f32, Tag::ab) : Desc(), Desc({n, o}, type, Tag::ab)};
         case Product::backward_data:
-            return {Desc({n, o}, type, Tag::ab), Desc({o, i}, type, copy ? Tag::any : Tag::ab), Desc(),
+            return {Desc({n, o}, type, Tag::ab), Desc({o, i}, type, Tag::ab), Desc(),
                     Desc({n, i}, type, Tag::ab)};
         default:
             return {Desc({o, n}, type, Tag::ba), Desc({n, i}, type, Tag::ab), Desc(),
                     Desc({o, i}, Type::f32, Tag::ab)};
     }
-}
-
-Desc master_weights(const LinearKey& key) {
-    const auto [n, i, o] = key.shape;
-    return key.product == Product::forward ? Desc({i, o}, Type::f32, Tag::ba)
-                                           : Desc({o, i}, Type::f32, Tag::ab);
 }
 
 // Null where the library has no implementation for the type on this processor.
@@ -77,16 +70,10 @@ std::shared_ptr<LinearPlan> try_plan(const dnnl::engine& engine, const LinearKey
     plan->scratchpad_bytes = description.scratchpad_desc().get_size();
     plan->product = Operation(engine, dnnl::matmul(description),
                               {{DNNL_ARG_SRC, m.a},
-                               {DNNL_ARG_WEIGHTS, description.weights_desc()},
+                               {DNNL_ARG_WEIGHTS, m.b},
                                {DNNL_ARG_BIAS, m.bias},
                                {DNNL_ARG_DST, m.c},
                                {DNNL_ARG_SCRATCHPAD, description.scratchpad_desc()}});
-    if (key.product != Product::backward_weights && dtype != DType::f32) {
-        plan->copies_weights = true;
-        plan->weight_bytes = description.weights_desc().get_size();
-        plan->copy_weights =
-            cpu::onednn::make_reorder(engine, master_weights(key), description.weights_desc());
-    }
     return plan;
 }
 
@@ -101,15 +88,17 @@ std::shared_ptr<LinearPlan> make_plan(const dnnl::engine& engine, const LinearKe
     });
 }
 
-std::size_t f32_bytes(std::int64_t rows, std::int64_t columns) {
-    return scratch_bytes(static_cast<std::size_t>(rows * columns) * sizeof(float));
+std::size_t matrix_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
+    return scratch_bytes(static_cast<std::size_t>(rows * columns) * size_of(dtype));
 }
 
 std::size_t bytes_of(const LinearPlan& plan, const LinearKey& key) {
-    std::size_t bytes = scratch_bytes(plan.weight_bytes) + scratch_bytes(plan.scratchpad_bytes);
+    const auto [n, i, o] = key.shape;
+    std::size_t bytes = scratch_bytes(plan.scratchpad_bytes);
+    if (key.product != Product::backward_weights && plan.dtype != DType::f32)
+        bytes += matrix_bytes(o, i, plan.dtype);
     if (plan.dtype != static_cast<DType>(key.dtype))
-        bytes += f32_bytes(key.shape.batch, key.shape.in_features) +
-                 f32_bytes(key.shape.batch, key.shape.out_features);
+        bytes += matrix_bytes(n, i, DType::f32) + matrix_bytes(n, o, DType::f32);
     return bytes;
 }
 
@@ -124,7 +113,7 @@ void check_arguments(const LinearShape& shape, const Tensor& x, const Tensor& y,
     if (bias) check_tensor(bias, "bias", DType::f32, {shape.out_features});
 }
 
-// A plan at work: its scratch memory, and f32 stand-ins for activations where it needs them.
+// A plan at work: its scratch memory, and stand-ins for tensors that have another type than it computes on.
 class Run {
   public:
     Run(Context& context, const LinearShape& shape, Product product, DType dtype, bool has_bias,
@@ -134,18 +123,12 @@ class Run {
           key_{shape, product, static_cast<std::int64_t>(dtype), has_bias, mode == GradMode::accumulate},
           plan_(context.plans().get<LinearPlan>(key_, [&] { return make_plan(runtime_.engine, key_); })),
           scratch_(context.workspace().lend(bytes_of(plan_, key_))),
-          weights_(scratch_.take_bytes(plan_.weight_bytes)),
           scratchpad_(scratch_.take_bytes(plan_.scratchpad_bytes)) {}
 
     Tensor input(const Tensor& tensor) {
         const Tensor copy = stand_in(tensor);
         if (copy.data != tensor.data) convert(context_, copy, tensor);
         return copy;
-    }
-    void* weights(const Tensor& w) {
-        if (!plan_.copies_weights) return w.data;
-        cpu::onednn::run_reorder(runtime_, plan_.copy_weights, weights_, w.data);
-        return weights_;
     }
     void multiply(void* c, void* a, void* b, void* bias) {
         plan_.product.run(runtime_, {{DNNL_ARG_SRC, a},
@@ -164,7 +147,9 @@ class Run {
   private:
     Tensor stand_in(const Tensor& tensor) {
         if (plan_.dtype == tensor.dtype) return tensor;
-        return {scratch_.take<float>(tensor.count()), DType::f32, tensor.shape};
+        Tensor copy{nullptr, plan_.dtype, tensor.shape};
+        copy.data = scratch_.take_bytes(copy.bytes());
+        return copy;
     }
 
     Context& context_;
@@ -172,7 +157,7 @@ class Run {
     LinearKey key_;
     LinearPlan& plan_;
     Scratch scratch_;
-    void *weights_, *scratchpad_;
+    void* scratchpad_;
 };
 
 constexpr std::int64_t kBiasColumns = 64;
@@ -216,7 +201,7 @@ void linear_forward(Context& context, const LinearShape& shape, const Tensor& y,
     check_arguments(shape, x, y, w, bias);
     Run run(context, shape, Product::forward, x.dtype, static_cast<bool>(bias), GradMode::overwrite);
     void* from = run.input(x).data;
-    run.multiply_into(y, from, run.weights(w), bias.data);
+    run.multiply_into(y, from, run.input(w).data, bias.data);
 }
 
 void linear_backward_data(Context& context, const LinearShape& shape, const Tensor& dx, GradMode mode,
@@ -225,7 +210,7 @@ void linear_backward_data(Context& context, const LinearShape& shape, const Tens
     check_arguments(shape, dx, dy, w, {});
     Run run(context, shape, Product::backward_data, dx.dtype, false, mode);
     void* from = run.input(dy).data;
-    run.multiply_into(dx, from, run.weights(w), nullptr);
+    run.multiply_into(dx, from, run.input(w).data, nullptr);
 }
 
 void linear_backward_weights(Context& context, const LinearShape& shape, const Tensor& dw,

@@ -84,7 +84,7 @@ void softmax_cross_entropy_backward(Context& context, const Tensor& dlogits, con
     const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
     const auto* label = labels.as<std::int32_t>();
     const double share = 1.0 / static_cast<double>(rows);
-    constexpr std::int64_t kExponentialCost = 16;  // in elementwise operations, roughly
+    constexpr std::int64_t kExponentialCost = 6;  // in elementwise operations of parallel_ranges
     cpu::with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
         auto* to = dlogits.as<T>();
         const auto* from = logits.as<T>();
