@@ -1,6 +1,7 @@
 #include "data/source.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <utility>
 
 #include "data/cifar10.h"
@@ -24,13 +25,14 @@ std::string describe(const DataSplits& splits) {
 DataSource from_folder(const std::string& folder) {
     DataSplits splits = read_cifar10(folder);
     std::string note = fmt::format("Data: {} from '{}'.", describe(splits), folder);
-    return {std::move(splits), {std::move(note)}};
+    return {
+        std::move(splits), std::filesystem::absolute(folder).lexically_normal().string(), {std::move(note)}};
 }
 
 DataSource from_generator() {
     DataSplits splits = make_synthetic();
     std::string note = fmt::format("Data: {}, drawn by this program.", describe(splits));
-    return {std::move(splits), {std::move(note), kNotComparable}};
+    return {std::move(splits), "synthetic", {std::move(note), kNotComparable}};
 }
 
 DataSource from_variable(const char* folder) {

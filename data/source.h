@@ -10,6 +10,8 @@ namespace qstep {
 
 struct DataSource {
     DataSplits splits;
+    /// What names the same data from anywhere: an absolute folder, or "synthetic".
+    std::string name;
     /// Sentences for the person at the terminal: what is used, and what to know about it. At least one.
     std::vector<std::string> notes;
 };

@@ -55,9 +55,10 @@ class Workspace {
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
-    /// Called while a network is built: some kernel will need this many bytes at once. Throws once frozen.
+    /// Called while a network is built: some kernel will need this many bytes at once. Once frozen, throws
+    /// for more than there is.
     void reserve(std::size_t bytes);
-    /// Allocates; from now on reserve() throws and lend() works.
+    /// Allocates; from now on lend() works and the size is fixed.
     void freeze();
     /// The whole block, if it holds `bytes`; throws otherwise. One borrower at a time: kernels do not nest.
     void* lend(std::size_t bytes) const;

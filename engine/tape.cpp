@@ -93,6 +93,11 @@ void Tape::finish(const Value* last, std::initializer_list<const Value*> kept) {
                 "the last value is the output of the last node");
     plan_activations(kept);
     if (!training_) return;
+    std::unordered_set<const void*> gradients;
+    for (const Value& value : values_)
+        QSTEP_CHECK(
+            !value.is_parameter || !value.needs_grad || gradients.insert(value.grad.data).second,
+            "a parameter is read by two nodes, and the second would overwrite the first one's gradient");
     modes_.resize(nodes_.size());
     for (std::size_t i = nodes_.size(); i-- > 0;) {
         Node& node = nodes_[i];

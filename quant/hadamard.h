@@ -4,8 +4,8 @@
 // The bucket is padded with zeros to P = 2^m elements, multiplied by random signs D (Purpose::rotation, one
 // per element of the gradient), transformed with the orthonormal Walsh-Hadamard matrix W, quantized by
 // `standard` over all P elements, transformed back (W^2 = I, D^2 = I) and cut to its length. The variance
-// reported is that of the padded, rotated vector. The draw for element j of padded bucket b is word b * P +
-// j.
+// reported is that of the padded, rotated vector. A short last bucket has a P of its own. The draw for
+// element j of padded bucket b is word b * P + j, P being that of a full bucket.
 //
 // W = H / sqrt(P) with H of +-1. `standard` commutes with scaling, so H alone is applied both ways and 1/P
 // comes at the end: no irrational factor. The bucket is first scaled by a power of two that brings its

@@ -1,5 +1,6 @@
 #include "train/console.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -49,13 +50,18 @@ void Console::progress(const Progress& progress, double loss, double accuracy, d
     if (progress.epoch != epoch_shown_) images_shown_ = 0;
     const double speed = static_cast<double>(progress.images - images_shown_) / (now - shown_);
     const double per_step = (now - started_) / static_cast<double>(progress.step - first_step_);
-    const std::string text = fmt::format(
+    std::string text = fmt::format(
         "epoch {}/{}  step {}/{}  loss {:.4f}  accuracy {:.2f} %  lr {:.4g}  {:.0f} images/s  {} left",
         progress.epoch + 1, epochs_, progress.batch, batches_, loss, accuracy, lr, speed,
         duration(per_step * static_cast<double>(last_step_ - progress.step)));
-    if (terminal_)
+    if (terminal_) {
+        // A line that wraps could not be overwritten.
+        winsize window{};
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 &&
+            text.size() >= window.ws_col)
+            text.resize(window.ws_col - 1);
         fmt::print("\r\x1b[K{}", text);
-    else
+    } else
         fmt::print("{}\n", text);
     std::fflush(stdout);
     live_ = terminal_;

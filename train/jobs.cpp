@@ -23,8 +23,10 @@ void settle_device(Options& options, const Context& context) {
     options.threads = context.threads();
 }
 
-DataSplits load_data(const std::string& text) {
-    DataSource source = open_data(text);
+// The options then name the data that were found, so that a resumed run cannot take others for them.
+DataSplits load_data(Options& options) {
+    DataSource source = open_data(options.data);
+    options.data = source.name;
     for (const std::string& note : source.notes) fmt::print("{}\n", note);
     std::fflush(stdout);
     return std::move(source.splits);
@@ -80,7 +82,7 @@ int train(const CommandLine& command_line, const std::string& program) {
     const StopSignals signals;
     Context context(parse_device(options.device), static_cast<int>(options.threads));
     settle_device(options, context);
-    const DataSplits data = load_data(options.data);
+    const DataSplits data = load_data(options);
     Session session(context, session_settings(options, data));
     if (checkpoint) checkpoint->load(context, session.parameters(), true);
 
@@ -103,7 +105,7 @@ int evaluate_checkpoint(const CommandLine& command_line) {
     const Checkpoint checkpoint(command_line.options.eval);
     Options options = options_for_evaluation(command_line, checkpoint.configuration());
     Context context(parse_device(options.device), static_cast<int>(options.threads));
-    const DataSplits data = load_data(options.data);
+    const DataSplits data = load_data(options);
     SessionSettings settings = session_settings(options, data);
     settings.train_batch = 0;
     Session session(context, settings);
@@ -119,7 +121,7 @@ int dump(const CommandLine& command_line) {
     Options options = command_line.options;
     Context context(parse_device(options.device), static_cast<int>(options.threads));
     settle_device(options, context);
-    const DataSplits data = load_data(options.data);
+    const DataSplits data = load_data(options);
     SessionSettings settings = session_settings(options, data);
     settings.test_batch = 0;
     settings.dropout = false;

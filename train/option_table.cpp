@@ -257,9 +257,14 @@ Json to_json(const Options& options, Selection selection) {
 
 std::string as_text(const Json& value) {
     if (value.is_string()) return value.get<std::string>();
-    if (!value.is_array()) return value.dump();
+    if (value.is_primitive()) return value.dump();
+    // Nothing deeper: a hostile file must not make dump() recurse.
     std::vector<std::string> items;
-    for (const Json& item : value) items.push_back(item.dump());
+    for (const Json& item : value) {
+        if (!item.is_number())
+            fail_usage("the stored configuration holds something else than an option's value");
+        items.push_back(item.dump());
+    }
     return fmt::format("{}", fmt::join(items, ","));
 }
 

@@ -56,7 +56,6 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
       options_(options),
       folder_(folder),
       progress_(progress),
-      test_images_(data.test.count()),
       train_loader_(data.train, loader_settings(options, true)),
       test_loader_(data.test, loader_settings(options, false)),
       schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs,

@@ -60,7 +60,6 @@ class Trainer {
     Options options_;
     RunFolder folder_;
     Progress progress_;
-    std::int64_t test_images_;
     BatchLoader train_loader_, test_loader_;
     Schedule schedule_;
     MetricsFile metrics_;

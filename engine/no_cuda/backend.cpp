@@ -5,7 +5,7 @@
 namespace qstep::cuda {
 
 Backend& cuda_backend(int) {
-    fail_run("this build has no CUDA backend (configure with -DQSTEP_CUDA=ON to get one); use --device cpu");
+    fail_run("this build has no CUDA backend; use --device cpu");
 }
 
 int cuda_device_count() {

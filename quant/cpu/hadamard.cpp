@@ -114,10 +114,21 @@ class HadamardCodec : public GradientCodec {
             buckets_.small() ? context.threads() * stride() : padded_ + context.threads() * strip_stride();
         return static_cast<std::size_t>(floats) * sizeof(float);
     }
+    /// A bucket is padded to a power of two of its own, also the shorter last one.
+    std::int64_t padded_length(std::int64_t bucket) const {
+        return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(buckets_.length(bucket))));
+    }
     std::int64_t strip_stride() const { return padded_ / kChunk * Hadamard::kStrip; }
     std::int64_t stride() const { return std::max<std::int64_t>(padded_, 16); }
     Signs signs(const Call& call, std::int64_t first) const {
         return {{settings().seed, Purpose::rotation, call.step}, static_cast<std::uint64_t>(first)};
+    }
+
+    double whole_bucket(const Call& call, std::int64_t bucket, float* y) {
+        const std::int64_t begin = buckets_.begin(bucket);
+        return kernels_.quantize(call.out + begin, call.in + begin, buckets_.length(bucket), y,
+                                 padded_length(bucket), settings().levels, call.draws.from(bucket * padded_),
+                                 signs(call, begin));
     }
 
     void small_buckets(const Call& call) {
@@ -128,32 +139,26 @@ class HadamardCodec : public GradientCodec {
             const std::int64_t first = run * buckets_.buckets_per_run();
             const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
             double total = 0;
-            for (std::int64_t bucket = first; bucket < last; ++bucket) {
-                const std::int64_t begin = buckets_.begin(bucket);
-                total += kernels_.quantize(call.out + begin, call.in + begin, buckets_.length(bucket), y,
-                                           padded_, settings().levels, call.draws.from(bucket * padded_),
-                                           signs(call, begin));
-            }
+            for (std::int64_t bucket = first; bucket < last; ++bucket) total += whole_bucket(call, bucket, y);
             spreads_[static_cast<std::size_t>(run)] = total;
         }
     }
 
     template <typename F>
-    void for_each_chunk(const Call& call, F f) {
-        const std::int64_t chunks = padded_ / kChunk;
+    void for_each_chunk(const Call& call, std::int64_t chunks, F f) {
 #pragma omp parallel for schedule(static) num_threads(call.threads)
         for (std::int64_t chunk = 0; chunk < chunks; ++chunk) f(chunk, static_cast<std::size_t>(chunk));
     }
-    Extent merged_extents() const {
+    Extent merged_extents(std::int64_t chunks) const {
         Extent all;
-        for (const Extent& extent : extents_) all = merge(all, extent);
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+            all = merge(all, extents_[static_cast<std::size_t>(chunk)]);
         return all;
     }
-    void transform_columns(const Call& call, float* y) {
+    void transform_columns(const Call& call, std::int64_t chunks, float* y) {
 #pragma omp parallel for schedule(static) num_threads(call.threads)
         for (std::int64_t column = 0; column < kChunk; column += Hadamard::kStrip)
-            kernels_.columns(y, padded_ / kChunk, column,
-                             y + padded_ + omp_get_thread_num() * strip_stride());
+            kernels_.columns(y, chunks, column, y + padded_ + omp_get_thread_num() * strip_stride());
     }
 
     double long_bucket(const Call& call, std::int64_t bucket) {
@@ -161,47 +166,50 @@ class HadamardCodec : public GradientCodec {
         const float* x = call.in + begin;
         float* out = call.out + begin;
         auto* y = reinterpret_cast<float*>(call.scratch);
+        const std::int64_t padded = padded_length(bucket), chunks = padded / kChunk;
+        if (padded <= kChunk) return whole_bucket(call, bucket, y);
         const auto length = [n](std::int64_t chunk) {
             return std::clamp<std::int64_t>(n - chunk * kChunk, 0, kChunk);
         };
-        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             extents_[at] = kernels_.magnitudes(x + chunk * kChunk, length(chunk));
         });
-        const Hadamard::Scale scale = Hadamard::scale(merged_extents(), padded_);
+        const Hadamard::Scale scale = Hadamard::scale(merged_extents(chunks), padded);
         if (!scale.finite) {
-            for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+            for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
                 std::fill_n(out + chunk * kChunk, length(chunk), kNotANumber);
             });
             return std::numeric_limits<double>::quiet_NaN();
         }
-        for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
             const std::int64_t offset = chunk * kChunk;
             kernels_.rotate(y + offset, kChunk, x + offset, length(chunk), scale,
                             signs(call, begin + offset));
         });
-        transform_columns(call, y);
-        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+        transform_columns(call, chunks, y);
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             extents_[at] = kernels_.extent(y + chunk * kChunk, kChunk);
         });
-        const Standard::Fit fit = Standard::fit(merged_extents(), settings().levels);
-        for_each_chunk(call, [&](std::int64_t chunk, std::size_t at) {
+        const Standard::Fit fit = Standard::fit(merged_extents(chunks), settings().levels);
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             const std::int64_t offset = chunk * kChunk;
             chunk_spreads_[at] =
                 kernels_.round(fit, y + offset, kChunk, call.draws.from(bucket * padded_ + offset));
         });
-        transform_columns(call, y);
-        for_each_chunk(call, [&](std::int64_t chunk, std::size_t) {
+        transform_columns(call, chunks, y);
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
             const std::int64_t offset = chunk * kChunk;
             kernels_.store(out + offset, y + offset, length(chunk), scale, signs(call, begin + offset));
         });
         double spread = 0;
-        for (const double chunk_spread : chunk_spreads_) spread += chunk_spread;
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+            spread += chunk_spreads_[static_cast<std::size_t>(chunk)];
         return spread * scale.variance;
     }
 
     Kernels kernels_;
     Buckets buckets_;
-    std::int64_t padded_;
+    std::int64_t padded_;  // of a full bucket
     std::vector<double> spreads_;
     std::vector<double> chunk_spreads_;
     std::vector<Extent> extents_;
