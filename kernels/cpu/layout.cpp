@@ -17,8 +17,8 @@ void transpose_images(std::int64_t batch, std::int64_t pixels, std::int64_t chan
 }
 
 template <typename T>
-void transpose_gradients(std::int64_t batch, std::int64_t pixels, std::int64_t channels, T* to, bool accumulate,
-                         const T* from) {
+void transpose_gradients(std::int64_t batch, std::int64_t pixels, std::int64_t channels, T* to,
+                         bool accumulate, const T* from) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < batch; ++n) {
         const T* source = from + n * pixels * channels;
