@@ -32,24 +32,36 @@ class PlanCache {
     std::map<std::pair<std::type_index, std::string>, std::shared_ptr<void>> plans_;
 };
 
+/// What kernels on CUDA may trade for speed. The CPU backend is deterministic for a fixed number of threads
+/// and knows no tf32, so neither changes anything there.
+struct Numerics {
+    /// Only algorithms that add in a fixed order: two runs give the same bits.
+    bool deterministic = false;
+    /// Products of f32 matrices and convolutions may round their factors to 10 bits of mantissa (tf32).
+    bool tf32 = false;
+};
+
 /// One per run. Calls through one context execute in order; a context is used by one thread at a time.
 class Context {
   public:
     /// `threads`: CPU threads kernels may use; 0 means all the machine offers to this process.
-    explicit Context(Device device, int threads = 0);
+    explicit Context(Device device, int threads = 0, Numerics numerics = {});
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
 
     Device device() const { return device_; }
     int threads() const { return threads_; }
+    Numerics numerics() const { return numerics_; }
     Workspace& workspace() { return workspace_; }
-    PlanCache& plans() { return plans_; }
+    /// A cache: asking for a plan does not change what the context computes.
+    PlanCache& plans() const { return plans_; }
 
   private:
     Device device_;
     int threads_;
+    Numerics numerics_;
     Workspace workspace_;
-    PlanCache plans_;
+    mutable PlanCache plans_;
 };
 
 }  // namespace qstep
