@@ -22,9 +22,12 @@ struct Conv2dShape {
     Shape w() const { return {out_channels, in_channels, kernel_h, kernel_w}; }
 };
 
-/// Scratch bytes that any function of this family and of conv_bn.h needs for this shape; reserve it while
-/// building.
-std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype);
+/// Scratch bytes that any function of this family and of conv_bn.h needs for this shape, without `training`
+/// only the forward functions; reserve it while building. On CUDA the first call for a shape chooses its
+/// algorithms by timing them, which launches kernels and waits, so it comes before the shape's first use in a
+/// captured step.
+std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype,
+                             bool training = true);
 
 /// y (overwritten) from x, w and bias ([O] f32, may be absent).
 void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,

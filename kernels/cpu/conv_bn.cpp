@@ -48,7 +48,7 @@ bool takes_direct_backward(const Conv2dShape& shape, DType dtype, GradMode dx_mo
 
 }  // namespace
 
-std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype) {
+std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype, bool) {
     // The direct loops leave some intents (a bias, a data gradient of three channels) to oneDNN.
     std::size_t bytes = separate_bytes(context, shape, dtype);
     if (!cpu::takes_direct_convolution(shape, dtype, false) || shape.in_channels == 3)

@@ -1,0 +1,52 @@
+// Convolution and batch norm as separate calls. Each pass over the activations is a kernel of its own; y and
+// dy go through memory between them, 2 bytes (bf16) or 4 (f32) an element, once written and once read.
+#include "kernels/conv_bn.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/conv2d.h"
+#include "kernels/cuda/library_scratch.h"
+#include "kernels/on_device.h"
+
+namespace qstep::cuda {
+
+namespace {
+
+// What every call borrows lies at the front, dy behind it.
+std::size_t front_bytes(const Context& context, const Conv2dShape& shape, DType dtype, bool training) {
+    const std::int64_t rows = shape.batch * shape.out_height() * shape.out_width();
+    return scratch_bytes(std::max(conv2d_call_bytes(context, shape, dtype, training),
+                                  cuda::batch_norm_workspace(context, rows, shape.out_channels)));
+}
+
+std::size_t dy_bytes(const Conv2dShape& shape, DType dtype) {
+    return static_cast<std::size_t>(shape.y().count()) * size_of(dtype);
+}
+
+}  // namespace
+
+std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype, bool training) {
+    return front_bytes(context, shape, dtype, training) + (training ? dy_bytes(shape, dtype) : 0);
+}
+
+void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                               const Tensor& w, const BatchNormStats& stats,
+                               const BatchNormParameters& parameters) {
+    cuda::conv2d_forward(context, shape, y, x, w, {});
+    cuda::batch_norm_statistics(context, stats, parameters, y);
+}
+
+void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
+                                        GradMode dx_mode, const Tensor& dw, const Tensor& dz, const Tensor& y,
+                                        const Tensor& x, const Tensor& w, const Tensor& dgamma,
+                                        const Tensor& dbeta, const BatchNormStats& stats,
+                                        const Tensor& gamma) {
+    const std::size_t front = front_bytes(context, shape, x.dtype, true);
+    auto* workspace = static_cast<std::byte*>(context.workspace().lend(front + dy_bytes(shape, x.dtype)));
+    const Tensor dy{workspace + front, x.dtype, shape.y()};
+    cuda::batch_norm_backward_apply(context, dy, GradMode::overwrite, dz, y, dgamma, dbeta, stats, gamma);
+    cuda::conv2d_backward_data(context, shape, dx, dx_mode, dy, w);
+    cuda::conv2d_backward_weights(context, shape, dw, {}, GradMode::overwrite, dy, x);
+}
+
+}  // namespace qstep::cuda
