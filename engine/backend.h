@@ -13,8 +13,9 @@ namespace qstep {
 class Context;
 
 /// One training step, recorded once and launched many times. On CUDA it is a graph, so the function runs only
-/// while it is recorded; on the CPU every launch runs it. Either way it must not allocate, synchronise or
-/// read host scalars that change between launches: what changes lives in device memory.
+/// while it is recorded (unless the context is eager); on the CPU every launch runs it. In every case it must
+/// not allocate, synchronise or read host scalars that change between launches: what changes lives in device
+/// memory.
 class CapturedStep {
   public:
     virtual ~CapturedStep() = default;
@@ -29,6 +30,9 @@ class Backend {
     /// 64-byte aligned at least. Throws a run error that says how much was asked for when there is no memory.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void release(void* address) noexcept = 0;
+    /// What Context::stream() holds; nullptr where calls simply run.
+    virtual void* make_stream() = 0;
+    virtual void destroy_stream(void* stream) noexcept = 0;
     /// Host to device, in stream order; the host bytes may be reused on return.
     virtual void copy_in(Context& context, void* device_to, const void* host_from, std::size_t bytes) = 0;
     /// Device to host; returns when the bytes have arrived.

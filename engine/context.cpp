@@ -6,12 +6,12 @@
 
 namespace qstep {
 
-Context::Context(Device device, int threads, Numerics numerics)
+Context::Context(Device device, int threads)
     : device_(device),
       threads_(threads > 0 ? threads : omp_get_num_procs()),
-      numerics_(numerics),
+      stream_(backend(device).make_stream(),  // throws where the device cannot be used
+              [device](void* stream) { backend(device).destroy_stream(stream); }),
       workspace_(device) {
-    backend(device);  // throws where the device cannot be used
     omp_set_num_threads(threads_);
 }
 

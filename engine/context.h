@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,6 +52,12 @@ class Context {
 
     Device device() const { return device_; }
     int threads() const { return threads_; }
+    /// The device's own handle of the order in which calls run: a cudaStream_t on CUDA, nullptr on the CPU.
+    void* stream() const { return stream_.get(); }
+    /// Whether Backend::capture() of this context runs the function at every launch instead of recording it:
+    /// slower, for debugging. Set before capture(); the CPU does it in either case.
+    bool eager() const { return eager_; }
+    void set_eager(bool eager) { eager_ = eager; }
     Numerics numerics() const { return numerics_; }
     Workspace& workspace() { return workspace_; }
     /// A cache: asking for a plan does not change what the context computes.
@@ -59,6 +66,9 @@ class Context {
   private:
     Device device_;
     int threads_;
+    // Before what may still use it while it is destroyed.
+    std::unique_ptr<void, std::function<void(void*)>> stream_;
+    bool eager_ = false;
     Numerics numerics_;
     Workspace workspace_;
     mutable PlanCache plans_;

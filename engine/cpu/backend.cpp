@@ -42,6 +42,8 @@ class CpuBackend : public Backend {
         return address;
     }
     void release(void* address) noexcept override { std::free(address); }
+    void* make_stream() override { return nullptr; }
+    void destroy_stream(void*) noexcept override {}
     void copy_in(Context&, void* to, const void* from, std::size_t bytes) override {
         std::memcpy(to, from, bytes);
     }

@@ -1,0 +1,3 @@
+# Own kernels (.cu) and host code around them (.cpp) of the CUDA backend. Under QSTEP_CUDA=EMULATED these very files
+# are compiled as C++ too.
+set(qstep_cuda_kernels)

@@ -1,0 +1,2 @@
+# Kernels and host code of the CUDA codecs.
+set(qstep_cuda_codecs)
