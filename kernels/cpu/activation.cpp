@@ -5,7 +5,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -40,10 +40,10 @@ QSTEP_CLONES void add_range(T* out, const T* a, const T* b, std::int64_t count) 
 
 void relu_forward(Context& context, const Tensor& out, const Tensor& x) {
     check_tensor(out, "out", x.dtype, x.shape);
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = out.as<T>();
         const auto* from = x.as<T>();
-        cpu::parallel_elements(context, x.count(), [=](std::int64_t begin, std::int64_t end) {
+        parallel_elements(context, x.count(), [=](std::int64_t begin, std::int64_t end) {
             relu_range(to + begin, from + begin, end - begin);
         });
     });
@@ -53,12 +53,12 @@ void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tens
     if (mode == GradMode::skip) return;
     check_tensor(dx, "dx", dout.dtype, dout.shape);
     check_tensor(out, "out", dout.dtype, dout.shape);
-    cpu::with_float_type(dout.dtype, "dout", [&]<typename T>(T) {
+    with_float_type(dout.dtype, "dout", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto* from = dout.as<T>();
         const auto* mask = out.as<T>();
         const bool accumulate = mode == GradMode::accumulate;
-        cpu::parallel_elements(context, dout.count(), [=](std::int64_t begin, std::int64_t end) {
+        parallel_elements(context, dout.count(), [=](std::int64_t begin, std::int64_t end) {
             if (accumulate)
                 relu_backward_range<T, true>(to + begin, from + begin, mask + begin, end - begin);
             else
@@ -70,10 +70,10 @@ void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tens
 void add_forward(Context& context, const Tensor& out, const Tensor& a, const Tensor& b) {
     check_tensor(out, "out", a.dtype, a.shape);
     check_tensor(b, "b", a.dtype, a.shape);
-    cpu::with_float_type(a.dtype, "a", [&]<typename T>(T) {
+    with_float_type(a.dtype, "a", [&]<typename T>(T) {
         auto* to = out.as<T>();
         const auto *left = a.as<T>(), *right = b.as<T>();
-        cpu::parallel_elements(context, a.count(), [=](std::int64_t begin, std::int64_t end) {
+        parallel_elements(context, a.count(), [=](std::int64_t begin, std::int64_t end) {
             add_range(to + begin, left + begin, right + begin, end - begin);
         });
     });
@@ -89,4 +89,4 @@ void add_backward(Context& context, const Tensor& to, GradMode mode, const Tenso
     }
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

@@ -8,13 +8,13 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
-using cpu::Scratch;
-using cpu::scratch_bytes;
-using cpu::Tiling;
+using Scratch;
+using scratch_bytes;
+using Tiling;
 
 // Sums are taken over this many blocks of rows, whatever the number of threads, so that results do not depend
 // on it.
@@ -62,7 +62,7 @@ struct Arrays {
                scratch_bytes(static_cast<std::size_t>(context.threads()) * 2 * width * sizeof(float));
     }
     float* repeat(int which) const {
-        cpu::repeat_channels(repeated[which], values[which], tiling);
+        repeat_channels(repeated[which], values[which], tiling);
         return repeated[which];
     }
 };
@@ -73,14 +73,14 @@ void for_each_block(const Context& context, const Arrays& arrays, std::int64_t r
                     const Body& body) {
     const std::int64_t unit = arrays.tiling.unit() / channels;
     const std::int64_t length = (rows + kBlocks * unit - 1) / (kBlocks * unit) * unit;
-    cpu::parallel_ranges(
-        context, kBlocks, 1, rows * channels / kBlocks, [&](std::int64_t begin, std::int64_t end) {
-            float* partial = arrays.partials + omp_get_thread_num() * 2 * arrays.tiling.width;
-            for (std::int64_t b = begin; b < end; ++b) {
-                const std::int64_t first = std::min(b * length, rows);
-                body(b, first, std::min(length, rows - first), partial);
-            }
-        });
+    parallel_ranges(context, kBlocks, 1, rows * channels / kBlocks,
+                    [&](std::int64_t begin, std::int64_t end) {
+                        float* partial = arrays.partials + omp_get_thread_num() * 2 * arrays.tiling.width;
+                        for (std::int64_t b = begin; b < end; ++b) {
+                            const std::int64_t first = std::min(b * length, rows);
+                            body(b, first, std::min(length, rows - first), partial);
+                        }
+                    });
 }
 
 // values[0][c] = mean of some rows: near enough to the mean to keep squares about it small.
@@ -114,27 +114,27 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
     std::int64_t rows = rows_of(y, channels);
     const Arrays arrays(context, channels);
     float* shift = arrays.values[0];
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const auto* from = y.as<T>();
         estimate_shift(shift, from, rows, channels);
         const float* repeated = arrays.repeat(0);
         for_each_block(context, arrays, rows, channels,
                        [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
-                           cpu::moments_range(arrays.tiling, arrays.sums[0] + b * channels,
-                                              arrays.sums[1] + b * channels, partial, from + first * channels,
-                                              repeated, n * channels);
+                           moments_range(arrays.tiling, arrays.sums[0] + b * channels,
+                                         arrays.sums[1] + b * channels, partial, from + first * channels,
+                                         repeated, n * channels);
                        });
     });
     add_blocks(arrays.sums[0], channels);
     add_blocks(arrays.sums[1], channels);
-    cpu::MomentPartials total;
+    MomentPartials total;
     total.blocks = 1;
     total.channels = channels;
     total.count = &rows;
     total.shift = shift;
     total.sum = arrays.sums[0];
     total.square_sum = arrays.sums[1];
-    cpu::finish_statistics(stats, parameters, total);
+    finish_statistics(stats, parameters, total);
 }
 
 void batch_norm_running_statistics(Context&, const BatchNormStats& stats,
@@ -160,16 +160,16 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
     const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
     const Arrays arrays(context, channels);
     const Tiling& tiling = arrays.tiling;
-    cpu::apply_coefficients(arrays.values[0], arrays.values[1], stats, parameters);
+    apply_coefficients(arrays.values[0], arrays.values[1], stats, parameters);
     const float *scale = arrays.repeat(0), *shift = arrays.repeat(1);
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         auto* to = out.as<T>();
         const auto* from = y.as<T>();
         const T* shortcut = residual ? residual.as<T>() : nullptr;
-        cpu::parallel_ranges(
+        parallel_ranges(
             context, rows * channels, tiling.unit(), 1, [=](std::int64_t begin, std::int64_t end) {
-                cpu::normalize_range(tiling, to + begin, from + begin, shortcut ? shortcut + begin : nullptr,
-                                     relu, scale, shift, end - begin);
+                normalize_range(tiling, to + begin, from + begin, shortcut ? shortcut + begin : nullptr, relu,
+                                scale, shift, end - begin);
             });
     });
 }
@@ -188,14 +188,14 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
     const Arrays arrays(context, channels);
     std::copy_n(stats.mean.as<float>(), channels, arrays.values[0]);
     const float* mean = arrays.repeat(0);
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         for_each_block(context, arrays, rows, channels,
                        [&](std::int64_t b, std::int64_t first, std::int64_t n, float* partial) {
                            const std::int64_t at = first * channels;
-                           cpu::reduce_range(arrays.tiling, arrays.sums[0] + b * channels,
-                                             arrays.sums[1] + b * channels, partial, dz.as<T>() + at,
-                                             dout.as<T>() + at, out ? out.as<T>() + at : nullptr,
-                                             y.as<T>() + at, mean, n * channels);
+                           reduce_range(arrays.tiling, arrays.sums[0] + b * channels,
+                                        arrays.sums[1] + b * channels, partial, dz.as<T>() + at,
+                                        dout.as<T>() + at, out ? out.as<T>() + at : nullptr, y.as<T>() + at,
+                                        mean, n * channels);
                        });
     });
     add_blocks(arrays.sums[0], channels);
@@ -221,18 +221,18 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
     const Arrays arrays(context, channels);
     const Tiling& tiling = arrays.tiling;
     const auto& values = arrays.values;
-    cpu::backward_coefficients(values[0], values[1], values[2], rows, dgamma, dbeta, stats, gamma);
+    backward_coefficients(values[0], values[1], values[2], rows, dgamma, dbeta, stats, gamma);
     const float *a = arrays.repeat(0), *b = arrays.repeat(1), *c = arrays.repeat(2);
     const bool accumulate = mode == GradMode::accumulate;
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         auto* to = dy.as<T>();
         const auto *gradient = dz.as<T>(), *from = y.as<T>();
-        cpu::parallel_ranges(context, rows * channels, tiling.unit(), 1,
-                             [=](std::int64_t begin, std::int64_t end) {
-                                 cpu::backward_range(tiling, to + begin, accumulate, gradient + begin,
-                                                     from + begin, a, b, c, end - begin);
-                             });
+        parallel_ranges(context, rows * channels, tiling.unit(), 1,
+                        [=](std::int64_t begin, std::int64_t end) {
+                            backward_range(tiling, to + begin, accumulate, gradient + begin, from + begin, a,
+                                           b, c, end - begin);
+                        });
     });
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

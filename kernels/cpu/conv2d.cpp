@@ -10,9 +10,7 @@
 #include "kernels/cpu/direct_conv.h"
 #include "kernels/cpu/onednn_conv.h"
 
-namespace qstep {
-
-namespace cpu {
+namespace qstep::cpu {
 
 namespace {
 
@@ -43,38 +41,33 @@ void check_convolution(const Conv2dShape& shape, const Tensor& y, const Tensor& 
     check_tensor(w, "w", DType::f32, shape.w());
 }
 
-}  // namespace cpu
-
 void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& bias) {
-    if (!cpu::takes_direct_convolution(shape, x.dtype, static_cast<bool>(bias)))
-        return cpu::onednn::forward(context, shape, y, x, w, bias);
-    cpu::check_convolution(shape, y, x, w);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, x.dtype));
-    cpu::direct::forward(context, workspace, shape, y, x, w, nullptr);
+    if (!takes_direct_convolution(shape, x.dtype, static_cast<bool>(bias)))
+        return onednn::forward(context, shape, y, x, w, bias);
+    check_convolution(shape, y, x, w);
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, x.dtype));
+    direct::forward(context, workspace, shape, y, x, w, nullptr);
 }
 
 void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tensor& dx, GradMode mode,
                           const Tensor& dy, const Tensor& w) {
     if (mode == GradMode::skip) return;
-    if (!cpu::takes_direct_convolution(shape, dy.dtype, false) || shape.in_channels == 3)
-        return cpu::onednn::backward_data(context, shape, dx, mode, dy, w);
-    cpu::check_convolution(shape, dy, dx, w);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
-    cpu::direct::backward(context, workspace, shape, dx, mode, {}, GradMode::skip, {.dz = dy}, {}, w);
+    if (!takes_direct_convolution(shape, dy.dtype, false) || shape.in_channels == 3)
+        return onednn::backward_data(context, shape, dx, mode, dy, w);
+    check_convolution(shape, dy, dx, w);
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    direct::backward(context, workspace, shape, dx, mode, {}, GradMode::skip, {.dz = dy}, {}, w);
 }
 
 void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const Tensor& dw,
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    if (!cpu::takes_direct_convolution(shape, dy.dtype, static_cast<bool>(dbias)))
-        return cpu::onednn::backward_weights(context, shape, dw, dbias, mode, dy, x);
-    cpu::check_convolution(shape, dy, x, dw);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
-    cpu::direct::backward(context, workspace, shape, {}, GradMode::skip, dw, mode, {.dz = dy}, x, {});
+    if (!takes_direct_convolution(shape, dy.dtype, static_cast<bool>(dbias)))
+        return onednn::backward_weights(context, shape, dw, dbias, mode, dy, x);
+    check_convolution(shape, dy, x, dw);
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    direct::backward(context, workspace, shape, {}, GradMode::skip, dw, mode, {.dz = dy}, x, {});
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

@@ -7,7 +7,7 @@
 #include "kernels/cpu/onednn_conv.h"
 #include "kernels/cpu/scratch.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -16,25 +16,25 @@ std::int64_t rows_of(const Conv2dShape& shape) {
 }
 
 std::size_t coefficient_bytes(const Conv2dShape& shape) {
-    return cpu::scratch_bytes(static_cast<std::size_t>(shape.out_channels) * sizeof(float));
+    return scratch_bytes(static_cast<std::size_t>(shape.out_channels) * sizeof(float));
 }
 
 // The direct loops' own scratch comes first, then the moments or the three coefficient arrays.
 std::size_t fused_bytes(const Context& context, const Conv2dShape& shape) {
-    return std::max(cpu::MomentPartials::bytes(context.threads(), shape.out_channels),
+    return std::max(MomentPartials::bytes(context.threads(), shape.out_channels),
                     3 * coefficient_bytes(shape));
 }
 
 std::size_t direct_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return cpu::scratch_bytes(cpu::direct::workspace_bytes(context.threads(), shape, dtype));
+    return scratch_bytes(direct::workspace_bytes(context.threads(), shape, dtype));
 }
 
 // Separate calls: what each of them borrows lies at the front, dy behind it.
 std::size_t separate_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
     const std::size_t direct =
-        cpu::takes_direct_convolution(shape, dtype, false) ? direct_bytes(context, shape, dtype) : 0;
-    return cpu::scratch_bytes(std::max({cpu::onednn::workspace_bytes(context, shape, dtype), direct,
-                                        batch_norm_workspace(context, rows_of(shape), shape.out_channels)}));
+        takes_direct_convolution(shape, dtype, false) ? direct_bytes(context, shape, dtype) : 0;
+    return scratch_bytes(std::max({onednn::workspace_bytes(context, shape, dtype), direct,
+                                   cpu::batch_norm_workspace(context, rows_of(shape), shape.out_channels)}));
 }
 
 std::size_t dy_bytes(const Conv2dShape& shape, DType dtype) {
@@ -42,7 +42,7 @@ std::size_t dy_bytes(const Conv2dShape& shape, DType dtype) {
 }
 
 bool takes_direct_backward(const Conv2dShape& shape, DType dtype, GradMode dx_mode) {
-    return cpu::takes_direct_convolution(shape, dtype, false) &&
+    return takes_direct_convolution(shape, dtype, false) &&
            (dx_mode == GradMode::skip || shape.in_channels != 3);
 }
 
@@ -51,9 +51,9 @@ bool takes_direct_backward(const Conv2dShape& shape, DType dtype, GradMode dx_mo
 std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype, bool) {
     // The direct loops leave some intents (a bias, a data gradient of three channels) to oneDNN.
     std::size_t bytes = separate_bytes(context, shape, dtype);
-    if (!cpu::takes_direct_convolution(shape, dtype, false) || shape.in_channels == 3)
+    if (!takes_direct_convolution(shape, dtype, false) || shape.in_channels == 3)
         bytes += dy_bytes(shape, dtype);
-    if (cpu::takes_direct_convolution(shape, dtype, false))
+    if (takes_direct_convolution(shape, dtype, false))
         bytes = std::max(bytes, direct_bytes(context, shape, dtype) + fused_bytes(context, shape));
     return bytes;
 }
@@ -61,18 +61,17 @@ std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, D
 void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
                                const Tensor& w, const BatchNormStats& stats,
                                const BatchNormParameters& parameters) {
-    if (!cpu::takes_direct_convolution(shape, x.dtype, false)) {
-        conv2d_forward(context, shape, y, x, w, {});
-        batch_norm_statistics(context, stats, parameters, y);
+    if (!takes_direct_convolution(shape, x.dtype, false)) {
+        cpu::conv2d_forward(context, shape, y, x, w, {});
+        cpu::batch_norm_statistics(context, stats, parameters, y);
         return;
     }
-    cpu::check_convolution(shape, y, x, w);
+    check_convolution(shape, y, x, w);
     const std::size_t own = direct_bytes(context, shape, x.dtype);
     auto* workspace = static_cast<std::byte*>(context.workspace().lend(own + fused_bytes(context, shape)));
-    cpu::MomentPartials moments =
-        cpu::MomentPartials::in(workspace + own, context.threads(), shape.out_channels);
-    cpu::direct::forward(context, workspace, shape, y, x, w, &moments);
-    cpu::finish_statistics(stats, parameters, moments);
+    MomentPartials moments = MomentPartials::in(workspace + own, context.threads(), shape.out_channels);
+    direct::forward(context, workspace, shape, y, x, w, &moments);
+    finish_statistics(stats, parameters, moments);
 }
 
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
@@ -80,7 +79,7 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
                                         const Tensor& x, const Tensor& w, const Tensor& dgamma,
                                         const Tensor& dbeta, const BatchNormStats& stats,
                                         const Tensor& gamma) {
-    cpu::check_convolution(shape, y, x, w);
+    check_convolution(shape, y, x, w);
     check_tensor(dz, "dz", x.dtype, shape.y());
     if (dx_mode != GradMode::skip) check_tensor(dx, "dx", x.dtype, shape.x());
     check_tensor(dw, "dw", DType::f32, shape.w());
@@ -88,20 +87,19 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
         const std::size_t own = separate_bytes(context, shape, x.dtype);
         auto* workspace = static_cast<std::byte*>(context.workspace().lend(own + dy_bytes(shape, x.dtype)));
         const Tensor dy{workspace + own, x.dtype, shape.y()};
-        batch_norm_backward_apply(context, dy, GradMode::overwrite, dz, y, dgamma, dbeta, stats, gamma);
-        conv2d_backward_data(context, shape, dx, dx_mode, dy, w);
-        conv2d_backward_weights(context, shape, dw, {}, GradMode::overwrite, dy, x);
+        cpu::batch_norm_backward_apply(context, dy, GradMode::overwrite, dz, y, dgamma, dbeta, stats, gamma);
+        cpu::conv2d_backward_data(context, shape, dx, dx_mode, dy, w);
+        cpu::conv2d_backward_weights(context, shape, dw, {}, GradMode::overwrite, dy, x);
         return;
     }
     const std::size_t own = direct_bytes(context, shape, x.dtype);
     auto* workspace = static_cast<std::byte*>(context.workspace().lend(own + fused_bytes(context, shape)));
-    cpu::Scratch scratch(workspace + own);
+    Scratch scratch(workspace + own);
     auto* a = scratch.take<float>(shape.out_channels);
     auto* b = scratch.take<float>(shape.out_channels);
     auto* c = scratch.take<float>(shape.out_channels);
-    cpu::backward_coefficients(a, b, c, rows_of(shape), dgamma, dbeta, stats, gamma);
-    cpu::direct::backward(context, workspace, shape, dx, dx_mode, dw, GradMode::overwrite, {dz, y, a, b, c},
-                          x, w);
+    backward_coefficients(a, b, c, rows_of(shape), dgamma, dbeta, stats, gamma);
+    direct::backward(context, workspace, shape, dx, dx_mode, dw, GradMode::overwrite, {dz, y, a, b, c}, x, w);
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

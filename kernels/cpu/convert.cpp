@@ -5,7 +5,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -19,7 +19,7 @@ template <typename To, typename From>
 void convert_all(Context& context, const Tensor& to, const Tensor& from) {
     auto* target = to.as<To>();
     const auto* source = from.as<From>();
-    cpu::parallel_elements(context, to.count(), [=](std::int64_t begin, std::int64_t end) {
+    parallel_elements(context, to.count(), [=](std::int64_t begin, std::int64_t end) {
         convert_range(target + begin, source + begin, end - begin);
     });
 }
@@ -28,7 +28,7 @@ void copy_all(Context& context, const Tensor& to, const Tensor& from) {
     auto* target = static_cast<std::byte*>(to.data);
     const auto* source = static_cast<const std::byte*>(from.data);
     const auto bytes = static_cast<std::int64_t>(to.bytes());
-    cpu::parallel_ranges(context, bytes, Arena::kAlignment, 1, [=](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(context, bytes, Arena::kAlignment, 1, [=](std::int64_t begin, std::int64_t end) {
         std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
     });
 }
@@ -49,4 +49,4 @@ void convert(Context& context, const Tensor& to, const Tensor& from) {
     }
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

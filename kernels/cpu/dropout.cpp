@@ -4,7 +4,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -56,10 +56,10 @@ void dropout(Context& context, const Tensor& to, GradMode mode, const Tensor& fr
     check_tensor(to, "dropout's result", from.dtype, from.shape);
     const Mask mask = mask_of(probability, key);
     const bool accumulate = mode == GradMode::accumulate;
-    cpu::with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {
+    with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {
         auto* target = to.as<T>();
         const auto* source = from.as<T>();
-        cpu::parallel_ranges(context, from.count(), kChunk, 1, [=](std::int64_t begin, std::int64_t end) {
+        parallel_ranges(context, from.count(), kChunk, 1, [=](std::int64_t begin, std::int64_t end) {
             if (accumulate)
                 dropout_range<T, true>(target + begin, source + begin, begin, end - begin, mask);
             else
@@ -80,4 +80,4 @@ void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const T
     dropout(context, dx, mode, dout, probability, key);
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

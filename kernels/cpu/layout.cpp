@@ -1,7 +1,7 @@
 // NHWC to and from NCHW: an image is a [H*W, C] matrix to be transposed.
 #include "kernels/layout.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -59,4 +59,4 @@ void nchw_to_nhwc(Context&, const Tensor& to, GradMode mode, const Tensor& from)
         transpose_gradients(s[0], s[1] * s[2], s[3], to.as<bf16>(), accumulate, from.as<bf16>());
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

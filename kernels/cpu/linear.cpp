@@ -13,17 +13,17 @@
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
-using cpu::Scratch;
-using cpu::scratch_bytes;
-using cpu::onednn::Desc;
-using cpu::onednn::Operation;
-using cpu::onednn::Runtime;
-using cpu::onednn::Tag;
-using cpu::onednn::Type;
+using Scratch;
+using scratch_bytes;
+using onednn::Desc;
+using onednn::Operation;
+using onednn::Runtime;
+using onednn::Tag;
+using onednn::Type;
 
 enum class Product : std::int64_t { forward, backward_data, backward_weights };
 
@@ -61,9 +61,9 @@ Matrices matrices_of(const LinearKey& key, Type type) {
 
 // Null where the library has no implementation for the type on this processor.
 std::shared_ptr<LinearPlan> try_plan(const dnnl::engine& engine, const LinearKey& key, DType dtype) {
-    const Matrices m = matrices_of(key, cpu::onednn::type_of(dtype));
-    const auto description = cpu::onednn::describe_matmul(engine, m.a, m.b, m.bias, m.c,
-                                                          cpu::onednn::attributes(key.accumulate != 0));
+    const Matrices m = matrices_of(key, onednn::type_of(dtype));
+    const auto description =
+        onednn::describe_matmul(engine, m.a, m.b, m.bias, m.c, onednn::attributes(key.accumulate != 0));
     if (!description) return nullptr;
     auto plan = std::make_shared<LinearPlan>();
     plan->dtype = dtype;
@@ -80,7 +80,7 @@ std::shared_ptr<LinearPlan> try_plan(const dnnl::engine& engine, const LinearKey
 std::shared_ptr<LinearPlan> make_plan(const dnnl::engine& engine, const LinearKey& key) {
     const std::string what = fmt::format("a linear layer of {} rows, {} inputs and {} outputs",
                                          key.shape.batch, key.shape.in_features, key.shape.out_features);
-    return cpu::onednn::checked(what, [&] {
+    return onednn::checked(what, [&] {
         auto plan = try_plan(engine, key, static_cast<DType>(key.dtype));
         if (!plan) plan = try_plan(engine, key, DType::f32);
         QSTEP_CHECK(plan != nullptr, "oneDNN has no implementation of {}", what);
@@ -119,7 +119,7 @@ class Run {
     Run(Context& context, const LinearShape& shape, Product product, DType dtype, bool has_bias,
         GradMode mode)
         : context_(context),
-          runtime_(cpu::onednn::runtime_of(context)),
+          runtime_(onednn::runtime_of(context)),
           key_{shape, product, static_cast<std::int64_t>(dtype), has_bias, mode == GradMode::accumulate},
           plan_(context.plans().get<LinearPlan>(key_, [&] { return make_plan(runtime_.engine, key_); })),
           scratch_(context.workspace().lend(bytes_of(plan_, key_))),
@@ -221,14 +221,14 @@ void linear_backward_weights(Context& context, const LinearShape& shape, const T
     void* gradient = run.input(dy).data;
     run.multiply(dw.data, gradient, run.input(x).data, nullptr);
     if (!dbias) return;
-    cpu::with_float_type(dy.dtype, "dy", [&]<typename T>(T) {
+    with_float_type(dy.dtype, "dy", [&]<typename T>(T) {
         auto* to = dbias.as<float>();
         const auto* from = dy.as<T>();
-        cpu::parallel_ranges(context, shape.out_features, kBiasColumns, shape.batch,
-                             [=](std::int64_t begin, std::int64_t end) {
-                                 bias_gradient(to, from, shape, mode == GradMode::accumulate, begin, end);
-                             });
+        parallel_ranges(context, shape.out_features, kBiasColumns, shape.batch,
+                        [=](std::int64_t begin, std::int64_t end) {
+                            bias_gradient(to, from, shape, mode == GradMode::accumulate, begin, end);
+                        });
     });
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

@@ -5,11 +5,11 @@
 #include "kernels/cpu/pooling.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
-using cpu::kPoolChannels;
+using kPoolChannels;
 
 // Output rows begin..end of all N*P. NaN wins, as in PyTorch.
 template <typename T>
@@ -72,9 +72,9 @@ QSTEP_CLONES void backward_rows(T* dx, const T* dy, const T* x, PoolShape s, std
     float sum[kPoolChannels];
     for (std::int64_t row = begin; row < end; ++row) {
         const std::int64_t n = row / s.height, h = row % s.height;
-        const auto vertical = cpu::windows_over(h, s.kernel, s.stride, rows);
+        const auto vertical = windows_over(h, s.kernel, s.stride, rows);
         for (std::int64_t w = 0; w < s.width; ++w) {
-            const auto horizontal = cpu::windows_over(w, s.kernel, s.stride, columns);
+            const auto horizontal = windows_over(w, s.kernel, s.stride, columns);
             for (std::int64_t c = 0; c < s.channels; c += kPoolChannels) {
                 const std::int64_t lanes = std::min(kPoolChannels, s.channels - c);
                 std::fill_n(sum, kPoolChannels, 0.0f);
@@ -97,12 +97,12 @@ QSTEP_CLONES void backward_rows(T* dx, const T* dy, const T* x, PoolShape s, std
 }  // namespace
 
 void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
-    cpu::check_pool(shape, x, y);
+    check_pool(shape, x, y);
     const std::int64_t cost = shape.out_width() * shape.channels * shape.kernel * shape.kernel;
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
-        cpu::parallel_ranges(
+        parallel_ranges(
             context, shape.batch * shape.out_height(), 1, cost,
             [=](std::int64_t begin, std::int64_t end) { forward_rows(to, from, shape, begin, end); });
     });
@@ -111,16 +111,16 @@ void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y,
 void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                        const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    cpu::check_pool(shape, x, dy);
+    check_pool(shape, x, dy);
     check_tensor(dx, "dx", x.dtype, shape.x());
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto *gradient = dy.as<T>(), *from = x.as<T>();
         const auto rows = mode == GradMode::accumulate ? backward_rows<T, true> : backward_rows<T, false>;
-        cpu::parallel_ranges(
+        parallel_ranges(
             context, shape.batch * shape.height, 1, shape.width * shape.channels,
             [=](std::int64_t begin, std::int64_t end) { rows(to, gradient, from, shape, begin, end); });
     });
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

@@ -3,7 +3,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -29,10 +29,10 @@ void sgd_update(Context& context, const Tensor& parameters, const Tensor& moment
     auto *p = parameters.as<float>(), *m = momentum.as<float>();
     const auto* g = gradient.as<float>();
     const float rate = lr.as<float>()[0];
-    cpu::parallel_elements(context, parameters.count(), [=](std::int64_t begin, std::int64_t end) {
+    parallel_elements(context, parameters.count(), [=](std::int64_t begin, std::int64_t end) {
         const auto range = settings.nesterov ? sgd_range<true> : sgd_range<false>;
         range(p + begin, m + begin, g + begin, end - begin, rate, settings.weight_decay, settings.momentum);
     });
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu

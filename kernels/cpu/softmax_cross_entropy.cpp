@@ -5,7 +5,7 @@
 #include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
 
-namespace qstep {
+namespace qstep::cpu {
 
 namespace {
 
@@ -63,7 +63,7 @@ void softmax_cross_entropy_forward(Context&, const Tensor& loss, const Tensor& m
     const auto* label = labels.as<std::int32_t>();
     double total = 0;
     std::int64_t right = 0;
-    cpu::with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
+    with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
         for (std::int64_t n = 0; n < rows; ++n) {
             const T* row = logits.as<T>() + n * classes;
             const float top = largest(row, classes);
@@ -85,15 +85,15 @@ void softmax_cross_entropy_backward(Context& context, const Tensor& dlogits, con
     const auto* label = labels.as<std::int32_t>();
     const double share = 1.0 / static_cast<double>(rows);
     constexpr std::int64_t kExponentialCost = 6;  // in elementwise operations of parallel_ranges
-    cpu::with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
+    with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
         auto* to = dlogits.as<T>();
         const auto* from = logits.as<T>();
-        cpu::parallel_ranges(
-            context, rows, 1, classes * kExponentialCost, [=](std::int64_t begin, std::int64_t end) {
-                for (std::int64_t n = begin; n < end; ++n)
-                    gradient_row(to + n * classes, from + n * classes, classes, label[n], share);
-            });
+        parallel_ranges(context, rows, 1, classes * kExponentialCost,
+                        [=](std::int64_t begin, std::int64_t end) {
+                            for (std::int64_t n = begin; n < end; ++n)
+                                gradient_row(to + n * classes, from + n * classes, classes, label[n], share);
+                        });
     });
 }
 
-}  // namespace qstep
+}  // namespace qstep::cpu
