@@ -102,7 +102,7 @@ void linear_backward_weights(Context& context, const LinearShape& shape, const T
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
     check_arguments(shape, x, dy, dw, dbias);
-    void* workspace = context.workspace().lend(linear_workspace(context, shape, x.dtype));
+    void* workspace = context.workspace().lend(cuda::linear_workspace(context, shape, x.dtype));
     if (dbias) channel_sums(context, dbias, mode, dy, workspace);
     MatmulProblem problem = problem_of(shape.in_features, shape.out_features, shape.batch, x, dy, dw);
     problem.transpose_b = 1;
