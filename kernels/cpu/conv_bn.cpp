@@ -6,6 +6,7 @@
 #include "kernels/cpu/direct_conv.h"
 #include "kernels/cpu/onednn_conv.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/on_device.h"
 
 namespace qstep::cpu {
 
