@@ -1,4 +1,14 @@
 # Own kernels (.cu) and host code around them (.cpp) of the CUDA backend. Under QSTEP_CUDA=EMULATED these very files
 # are compiled as C++ too.
 set(qstep_cuda_kernels
-    cuda/channel_bias.cu cuda/conv_bn.cpp)
+    cuda/activation.cu
+    cuda/batch_norm_apply.cu
+    cuda/batch_norm_sums.cu
+    cuda/channel_bias.cu
+    cuda/conv_bn.cpp
+    cuda/convert.cu
+    cuda/dropout.cu
+    cuda/layout.cu
+    cuda/sgd.cu
+    cuda/softmax_cross_entropy.cu
+    cuda/weight_layout.cu)

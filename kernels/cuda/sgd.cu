@@ -1,0 +1,71 @@
+// SGD with momentum and weight decay (formula in kernels/sgd.h).
+//
+// 20 bytes and 6 operations an element; the 270 K parameters of ResNet-20 take 1.3 us at 4.3 TB/s, 64 M
+// parameters 312 us.
+#include "kernels/sgd.h"
+
+#include "kernels/cuda/device/map.cuh"
+
+namespace qstep::cuda {
+
+namespace {
+
+template <bool kNesterov>
+struct Sgd {
+    float *parameters, *momentum;
+    const float *gradient, *lr;
+    float decay, factor;
+    float rate = 0;
+
+    template <int kCount>
+    struct Inputs {
+        Packed<float, kCount> parameters, momentum, gradient;
+    };
+    static constexpr int kVector = kVectorOf<float>;
+    __device__ void begin() { rate = *lr; }
+    template <int kCount>
+    __device__ Inputs<kCount> load(std::int64_t at) const {
+        return {cuda::load<kCount>(static_cast<const float*>(parameters) + at),
+                cuda::load<kCount>(static_cast<const float*>(momentum) + at),
+                cuda::load<kCount>(gradient + at)};
+    }
+    template <int kCount>
+    __device__ void store(std::int64_t at, const Inputs<kCount>& inputs) const {
+        float p[kCount], m[kCount], g[kCount];
+        unpack(p, inputs.parameters);
+        unpack(m, inputs.momentum);
+        unpack(g, inputs.gradient);
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            const float d = fmaf(decay, p[i], g[i]);
+            m[i] = fmaf(factor, m[i], d);
+            p[i] = fmaf(-rate, kNesterov ? fmaf(factor, m[i], d) : m[i], p[i]);
+        }
+        store_floats(momentum + at, m);
+        store_floats(parameters + at, p);
+    }
+};
+
+template <bool kNesterov>
+void update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
+            const Tensor& lr, const SgdSettings& settings) {
+    const Sgd<kNesterov> map{parameters.as<float>(), momentum.as<float>(),  gradient.as<float>(),
+                             lr.as<float>(),         settings.weight_decay, settings.momentum};
+    launch_map(context, "sgd_update", map, parameters.count(),
+               aligned_for_vectors(map.parameters, map.momentum, map.gradient));
+}
+
+}  // namespace
+
+void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
+                const Tensor& lr, const SgdSettings& settings) {
+    check_tensor(momentum, "momentum", DType::f32, parameters.shape);
+    check_tensor(gradient, "gradient", DType::f32, parameters.shape);
+    check_tensor(lr, "lr", DType::f32, {1});
+    if (settings.nesterov)
+        update<true>(context, parameters, momentum, gradient, lr, settings);
+    else
+        update<false>(context, parameters, momentum, gradient, lr, settings);
+}
+
+}  // namespace qstep::cuda
