@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/channel_bias.h"
-#include "kernels/cuda/cudnn_plan.h"
+#include "kernels/cuda/library_plans.h"
 #include "kernels/cuda/library_scratch.h"
 #include "kernels/cuda/weight_layout.h"
 #include "kernels/on_device.h"
@@ -28,43 +28,43 @@ std::size_t weight_bytes(const Conv2dShape& shape, DType dtype) {
     return static_cast<std::size_t>(shape.w().count()) * size_of(dtype);
 }
 
-const ConvPlan& required_plan(const Context& context, const ConvProblem& problem) {
-    const ChosenPlan& chosen = conv_plan(context, problem);
-    if (!chosen.plan)
-        fail_run("cuDNN {} has no engine{}{} for the {}", cudnnGetVersion(),
+ConvPlan& required_plan(const Context& context, const ConvProblem& problem) {
+    ConvPlan* plan = conv_plan(context, problem);
+    if (plan == nullptr)
+        fail_run("the convolution library has no algorithm{}{} for the {}",
                  context.numerics().deterministic ? " that adds in a fixed order" : "",
                  problem.in_bf16() || context.numerics().tf32 ? "" : " without tf32", problem.to_string());
-    return *chosen.plan;
+    return *plan;
 }
 
-const ConvPlan& forward_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
+ConvPlan& forward_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
     return required_plan(context, {shape, ConvPass::forward, code(dtype), code(dtype), 0});
 }
 
-const ConvPlan& data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
+ConvPlan& data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
     return required_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 0});
 }
 
 /// Adds to what is there; null where no engine can, and the sum takes a pass of its own.
-const ConvPlan* adding_data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return conv_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 1}).plan.get();
+ConvPlan* adding_data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
+    return conv_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 1});
 }
 
 /// Writes f32 where an engine can, else the type of its operands.
 struct WeightsPlan {
-    const ConvPlan& plan;
+    ConvPlan& plan;
     DType result;
 };
 
 WeightsPlan weights_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
     const ConvProblem in_f32{shape, ConvPass::backward_weights, code(dtype), code(DType::f32), 0};
-    if (const ChosenPlan& chosen = conv_plan(context, in_f32); chosen.plan) return {*chosen.plan, DType::f32};
+    if (ConvPlan* plan = conv_plan(context, in_f32); plan != nullptr) return {*plan, DType::f32};
     ConvProblem problem = in_f32;
     problem.result = code(dtype);
     return {required_plan(context, problem), dtype};
 }
 
-std::size_t plan_bytes(const ConvPlan& plan) {
+std::size_t plan_bytes(ConvPlan& plan) {
     return scratch_bytes(plan.workspace_bytes());
 }
 
@@ -73,7 +73,7 @@ std::size_t forward_bytes(const Context& context, const Conv2dShape& shape, DTyp
 }
 
 std::size_t data_bytes(const Context& context, const Conv2dShape& shape, DType dtype, bool add) {
-    const ConvPlan* adding = add ? adding_data_plan(context, shape, dtype) : nullptr;
+    ConvPlan* adding = add ? adding_data_plan(context, shape, dtype) : nullptr;
     const std::size_t weights = scratch_bytes(weight_bytes(shape, dtype));
     if (adding != nullptr) return weights + plan_bytes(*adding);
     const auto dx_bytes = static_cast<std::size_t>(shape.x().count()) * size_of(dtype);
@@ -98,16 +98,9 @@ void check_arguments(const Conv2dShape& shape, const Tensor& y, const Tensor& x,
     check_tensor(y, "y", x.dtype, shape.y());
     check_tensor(w, "w", DType::f32, shape.w());
     for (const Tensor& tensor : {x, y})
-        QSTEP_CHECK(reinterpret_cast<std::uintptr_t>(tensor.data) % ConvGraph::kAlignment == 0,
+        QSTEP_CHECK(alignment_of(tensor.data) == kWidestAlignment,
                     "an activation of a convolution lies at {}, off a multiple of {} bytes", tensor.data,
-                    ConvGraph::kAlignment);
-}
-
-void run(const ConvPlan& plan, const ConvOperands& operands, LibraryScratch& scratch, const char* pass,
-         const Conv2dShape& shape) {
-    QSTEP_CUDNN_CHECK(plan.try_run(operands, scratch.take(plan.workspace_bytes())),
-                      fmt::format("the {} of a convolution, x {}, w {}, stride {}, pad {}", pass,
-                                  shape.x().to_string(), shape.w().to_string(), shape.stride, shape.pad));
+                    kWidestAlignment);
 }
 
 }  // namespace
@@ -125,12 +118,11 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
                     const Tensor& w, const Tensor& bias) {
     check_arguments(shape, y, x, w);
     if (bias) check_tensor(bias, "bias", DType::f32, {shape.out_channels});
-    const ConvPlan& plan = forward_plan(context, shape, x.dtype);
-    cudnn_handle(context);  // sets the stream
+    ConvPlan& plan = forward_plan(context, shape, x.dtype);
     LibraryScratch scratch(context, forward_bytes(context, shape, x.dtype));
     const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, x.dtype)), x.dtype, shape);
     pack_weights(context, packed, w);
-    run(plan, {x.data, packed.data, y.data}, scratch, "forward pass", shape);
+    plan.run(context, {x.data, packed.data, y.data}, scratch.take(plan.workspace_bytes()));
     if (bias) add_channel_bias(context, y, bias);
 }
 
@@ -139,18 +131,17 @@ void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tens
     if (mode == GradMode::skip) return;
     check_arguments(shape, dy, dx, w);
     const bool add = mode == GradMode::accumulate;
-    const ConvPlan* adding = add ? adding_data_plan(context, shape, dx.dtype) : nullptr;
-    cudnn_handle(context);
+    ConvPlan* adding = add ? adding_data_plan(context, shape, dx.dtype) : nullptr;
     LibraryScratch scratch(context, data_bytes(context, shape, dx.dtype, add));
     const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, dx.dtype)), dx.dtype, shape);
     pack_weights(context, packed, w);
     if (adding != nullptr || !add) {
-        const ConvPlan& plan = adding != nullptr ? *adding : data_plan(context, shape, dx.dtype);
-        return run(plan, {dx.data, packed.data, dy.data}, scratch, "data gradient", shape);
+        ConvPlan& plan = adding != nullptr ? *adding : data_plan(context, shape, dx.dtype);
+        return plan.run(context, {dx.data, packed.data, dy.data}, scratch.take(plan.workspace_bytes()));
     }
     const Tensor term{scratch.take(dx.bytes()), dx.dtype, dx.shape};
-    run(data_plan(context, shape, dx.dtype), {term.data, packed.data, dy.data}, scratch, "data gradient",
-        shape);
+    ConvPlan& plan = data_plan(context, shape, dx.dtype);
+    plan.run(context, {term.data, packed.data, dy.data}, scratch.take(plan.workspace_bytes()));
     cuda::add_backward(context, dx, mode, term);
 }
 
@@ -163,13 +154,12 @@ void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const T
         channel_sums(context, dbias, mode, dy, context.workspace().lend(bias_bytes(shape)));
     }
     const auto [plan, result] = weights_plan(context, shape, x.dtype);
-    cudnn_handle(context);
     LibraryScratch scratch(context, weights_bytes(context, shape, x.dtype));
     const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, DType::f32)), DType::f32, shape);
     Tensor computed = packed;
     if (result != DType::f32)
         computed = packed_weights(scratch.take(weight_bytes(shape, result)), result, shape);
-    run(plan, {x.data, computed.data, dy.data}, scratch, "weight gradient", shape);
+    plan.run(context, {x.data, computed.data, dy.data}, scratch.take(plan.workspace_bytes()));
     if (result != DType::f32) cuda::convert(context, packed, computed);
     unpack_weight_gradient(context, dw, mode, packed);
 }

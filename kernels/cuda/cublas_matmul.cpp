@@ -1,7 +1,9 @@
-#include "kernels/cuda/cublas_matmul.h"
+#include "kernels/cuda/cublas_handle.h"
 
 #include "engine/cuda/runtime.h"
+#include "engine/dtype.h"
 #include "engine/error.h"
+#include "kernels/cuda/library_plans.h"
 
 namespace qstep::cuda {
 
@@ -62,54 +64,56 @@ MatmulPreference describe_preference(const MatmulProblem& problem) {
     return preference;
 }
 
+class CublasPlan : public MatmulPlan {
+  public:
+    CublasPlan(const Context& context, const MatmulProblem& problem)
+        : problem_(problem),
+          matmul_(describe(context, problem)),
+          a_(problem.transpose_a != 0 ? layout(problem.factors, problem.inner, problem.rows, problem)
+                                      : layout(problem.factors, problem.rows, problem.inner, problem)),
+          b_(problem.transpose_b != 0 ? layout(problem.factors, problem.columns, problem.inner, problem)
+                                      : layout(problem.factors, problem.inner, problem.columns, problem)),
+          d_(layout(problem.result, problem.rows, problem.columns, problem)) {
+        const MatmulPreference preference = describe_preference(problem);
+        cublasLtMatmulHeuristicResult_t best{};
+        int found = 0;
+        const cublasStatus_t status =
+            cublasLtMatmulAlgoGetHeuristic(cublas_handle(context).get(), matmul_.get(), a_.get(), b_.get(),
+                                           d_.get(), d_.get(), preference.get(), 1, &best, &found);
+        if (status != CUBLAS_STATUS_NOT_SUPPORTED)
+            QSTEP_CUBLAS_CHECK(status, "the choice of an algorithm for " + problem.to_string());
+        works_ = status == CUBLAS_STATUS_SUCCESS && found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
+        algorithm_ = best.algo;
+    }
+
+    bool works() const { return works_; }
+
+    void run(const Context& context, const MatmulOperands& operands, bool add, void* workspace) override {
+        if (problem_.bias != 0) set(matmul_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias, problem_);
+        const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
+        QSTEP_CUBLAS_CHECK(
+            cublasLtMatmul(cublas_handle(context).get(), matmul_.get(), &alpha, operands.a, a_.get(),
+                           operands.b, b_.get(), &beta, operands.d, d_.get(), operands.d, d_.get(),
+                           &algorithm_, workspace, kMatmulWorkspace, stream_of(context)),
+            problem_.to_string());
+    }
+
+  private:
+    MatmulProblem problem_;
+    MatmulDescriptor matmul_;
+    MatrixLayout a_, b_, d_;
+    cublasLtMatmulAlgo_t algorithm_{};
+    bool works_ = false;
+};
+
 }  // namespace
 
-std::string MatmulProblem::to_string() const {
-    return fmt::format("a matrix product {} [{},{}] * [{},{}] into {}{}",
-                       name_of(static_cast<DType>(factors)), columns, inner, inner, rows,
-                       name_of(static_cast<DType>(result)), bias != 0 ? " with bias" : "");
-}
-
-std::int64_t alignment_of(const void* address) {
-    const auto bits =
-        reinterpret_cast<std::uintptr_t>(address) | static_cast<std::uintptr_t>(kWidestAlignment);
-    return static_cast<std::int64_t>(bits & (~bits + 1));
-}
-
-MatmulPlan::MatmulPlan(const Context& context, const MatmulProblem& problem)
-    : problem_(problem),
-      matmul_(describe(context, problem)),
-      a_(problem.transpose_a != 0 ? layout(problem.factors, problem.inner, problem.rows, problem)
-                                  : layout(problem.factors, problem.rows, problem.inner, problem)),
-      b_(problem.transpose_b != 0 ? layout(problem.factors, problem.columns, problem.inner, problem)
-                                  : layout(problem.factors, problem.inner, problem.columns, problem)),
-      d_(layout(problem.result, problem.rows, problem.columns, problem)) {
-    const MatmulPreference preference = describe_preference(problem);
-    cublasLtMatmulHeuristicResult_t best{};
-    int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(cublas_handle(context).get(), matmul_.get(), a_.get(), b_.get(),
-                                       d_.get(), d_.get(), preference.get(), 1, &best, &found);
-    if (status != CUBLAS_STATUS_NOT_SUPPORTED)
-        QSTEP_CUBLAS_CHECK(status, "the choice of an algorithm for " + problem.to_string());
-    works_ = status == CUBLAS_STATUS_SUCCESS && found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
-    algorithm_ = best.algo;
-}
-
-void MatmulPlan::run(const Context& context, const void* a, const void* b, void* d, const void* bias,
-                     bool add, void* workspace) {
-    if (!works_) fail_run("cuBLASLt {} has no algorithm for {}", cublasLtGetVersion(), problem_.to_string());
-    if (problem_.bias != 0) set(matmul_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias, problem_);
-    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
-    QSTEP_CUBLAS_CHECK(cublasLtMatmul(cublas_handle(context).get(), matmul_.get(), &alpha, a, a_.get(), b,
-                                      b_.get(), &beta, d, d_.get(), d, d_.get(), &algorithm_, workspace,
-                                      kMatmulWorkspace, stream_of(context)),
-                       problem_.to_string());
-}
-
-MatmulPlan& matmul_plan(const Context& context, const MatmulProblem& problem) {
-    return context.plans().get<MatmulPlan>(problem,
-                                           [&] { return std::make_shared<MatmulPlan>(context, problem); });
+// cuBLASLt gives the same bits for the same algorithm, and its heuristic the same algorithm for the same
+// problem: deterministic without further asking.
+MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {
+    auto& plan = context.plans().get<CublasPlan>(
+        problem, [&] { return std::make_shared<CublasPlan>(context, problem); });
+    return plan.works() ? &plan : nullptr;
 }
 
 }  // namespace qstep::cuda

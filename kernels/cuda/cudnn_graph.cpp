@@ -22,7 +22,7 @@ CudnnDescriptor describe_tensor(std::int64_t id, std::int64_t dtype, const Exten
         .set(CUDNN_ATTR_TENSOR_DIMENSIONS, nchw)
         .set(CUDNN_ATTR_TENSOR_STRIDES, Extents{h * w * c, 1, w * c, c})
         .set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, id)
-        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, ConvGraph::kAlignment)
+        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, kWidestAlignment)
         .finalize(fmt::format("a tensor of N {}, C {}, H {}, W {}", n, c, h, w));
     return tensor;
 }
@@ -87,16 +87,6 @@ void read_notes(const CudnnDescriptor& engine, cudnnBackendAttributeName_t name,
 }
 
 }  // namespace
-
-std::string ConvProblem::to_string() const {
-    const char* what = pass == ConvPass::forward         ? "forward pass"
-                       : pass == ConvPass::backward_data ? "data gradient"
-                                                         : "weight gradient";
-    return fmt::format("{} {}{} of a convolution, x {}, w {}, stride {}, pad {}, into {}",
-                       name_of(static_cast<DType>(dtype)), what, accumulate != 0 ? " (added)" : "",
-                       shape.x().to_string(), shape.w().to_string(), shape.stride, shape.pad,
-                       name_of(static_cast<DType>(result)));
-}
 
 ConvGraph::ConvGraph(const CudnnHandle& handle, const ConvProblem& problem)
     : x_(describe_tensor(

@@ -46,7 +46,7 @@ class Search {
 
     /// The fastest; where `engine` is not negative, or in deterministic runs, the first that runs, with that
     /// engine's plans before others.
-    std::unique_ptr<ConvPlan> find(std::int64_t engine) {
+    std::unique_ptr<CudnnPlan> find(std::int64_t engine) {
         collect(CUDNN_HEUR_MODE_A);
         if (candidates_.size() < 2) collect(CUDNN_HEUR_MODE_FALLBACK);
         if (candidates_.empty()) return nullptr;
@@ -67,15 +67,15 @@ class Search {
             plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, handle_->get())
                 .set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
             if (plan.try_finalize() != CUDNN_STATUS_SUCCESS) continue;
-            auto candidate =
-                std::make_unique<ConvPlan>(handle_, graph_, std::move(configuration), std::move(plan));
+            auto candidate = std::make_unique<CudnnPlan>(handle_, graph_, std::move(configuration),
+                                                         std::move(plan), problem_);
             if (candidate->workspace_bytes() > kWorkspaceLimit) continue;
             ++count;
             candidates_.push_back(std::move(candidate));
         }
     }
 
-    std::unique_ptr<ConvPlan> fastest(bool first_that_runs) {
+    std::unique_ptr<CudnnPlan> fastest(bool first_that_runs) {
         const Conv2dShape& shape = problem_.shape;
         const auto bytes = [](const Shape& extents, std::int64_t dtype) {
             return static_cast<std::size_t>(extents.count()) * size_of(static_cast<DType>(dtype));
@@ -88,7 +88,7 @@ class Search {
         const Trial x(context_, bytes(shape.x(), problem_.dtype)), w(context_, weight_bytes),
             y(context_, bytes(shape.y(), problem_.dtype)), workspace(context_, workspace_bytes);
         const ConvOperands operands{x.get(), w.get(), y.get()};
-        std::unique_ptr<ConvPlan> best;
+        std::unique_ptr<CudnnPlan> best;
         std::optional<float> best_time;
         for (auto& candidate : candidates_) {
             const std::optional<float> time = time_captured(stream_of(context_), [&] {
@@ -106,7 +106,7 @@ class Search {
     const ConvProblem& problem_;
     std::shared_ptr<CudnnHandle> handle_;
     std::shared_ptr<const ConvGraph> graph_;
-    std::vector<std::unique_ptr<ConvPlan>> candidates_;
+    std::vector<std::unique_ptr<CudnnPlan>> candidates_;
 };
 
 void check_not_capturing(const Context& context, const ConvProblem& problem) {
@@ -120,9 +120,10 @@ void check_not_capturing(const Context& context, const ConvProblem& problem) {
 
 }  // namespace
 
-ConvPlan::ConvPlan(std::shared_ptr<CudnnHandle> handle, std::shared_ptr<const ConvGraph> graph,
-                   CudnnDescriptor configuration, CudnnDescriptor plan)
-    : handle_(std::move(handle)),
+CudnnPlan::CudnnPlan(std::shared_ptr<CudnnHandle> handle, std::shared_ptr<const ConvGraph> graph,
+                     CudnnDescriptor configuration, CudnnDescriptor plan, const ConvProblem& problem)
+    : problem_(problem),
+      handle_(std::move(handle)),
       graph_(std::move(graph)),
       configuration_(std::move(configuration)),
       plan_(std::move(plan)),
@@ -134,7 +135,7 @@ ConvPlan::ConvPlan(std::shared_ptr<CudnnHandle> handle, std::shared_ptr<const Co
     workspace_bytes_ = static_cast<std::size_t>(bytes);
 }
 
-cudnnStatus_t ConvPlan::try_run(const ConvOperands& operands, void* workspace) const {
+cudnnStatus_t CudnnPlan::try_run(const ConvOperands& operands, void* workspace) const {
     void* const addresses[] = {operands.x, operands.w, operands.y};
     CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ConvGraph::kIds)
@@ -144,19 +145,41 @@ cudnnStatus_t ConvPlan::try_run(const ConvOperands& operands, void* workspace) c
     return cudnnBackendExecute(handle_->get(), plan_.raw(), pack.raw());
 }
 
-const ChosenPlan& conv_plan(const Context& context, const ConvProblem& problem) {
-    const ConvPlan* overwriting = nullptr;
+void CudnnPlan::run(const Context& context, const ConvOperands& operands, void* workspace) {
+    cudnn_handle(context);  // sets the stream
+    QSTEP_CUDNN_CHECK(try_run(operands, workspace), problem_.to_string());
+}
+
+std::unique_ptr<CudnnPlan> choose_plan(const Context& context, const ConvProblem& problem,
+                                       std::int64_t preferred) {
+    return Search(context, problem).find(preferred);
+}
+
+namespace {
+
+/// A slot of the plan cache: that there is no plan is remembered too.
+struct Chosen {
+    std::unique_ptr<CudnnPlan> plan;
+};
+
+const Chosen& chosen_plan(const Context& context, const ConvProblem& problem) {
+    std::int64_t preferred = -1;
     if (problem.accumulate != 0) {
-        ConvProblem overwrite = problem;
-        overwrite.accumulate = 0;
-        overwriting = conv_plan(context, overwrite).plan.get();
+        ConvProblem overwriting = problem;
+        overwriting.accumulate = 0;
+        if (const Chosen& chosen = chosen_plan(context, overwriting); chosen.plan)
+            preferred = chosen.plan->engine();
     }
-    return context.plans().get<ChosenPlan>(problem, [&] {
+    return context.plans().get<Chosen>(problem, [&] {
         check_not_capturing(context, problem);
-        auto chosen = std::make_shared<ChosenPlan>();
-        chosen->plan = Search(context, problem).find(overwriting != nullptr ? overwriting->engine() : -1);
-        return chosen;
+        return std::make_shared<Chosen>(Chosen{choose_plan(context, problem, preferred)});
     });
+}
+
+}  // namespace
+
+ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
+    return chosen_plan(context, problem).plan.get();
 }
 
 }  // namespace qstep::cuda

@@ -8,17 +8,20 @@
 namespace qstep::cuda {
 
 /// One engine, ready to run. Owns every descriptor it was made of.
-class ConvPlan {
+class CudnnPlan : public ConvPlan {
   public:
-    ConvPlan(std::shared_ptr<CudnnHandle> handle, std::shared_ptr<const ConvGraph> graph,
-             CudnnDescriptor configuration, CudnnDescriptor plan);
+    CudnnPlan(std::shared_ptr<CudnnHandle> handle, std::shared_ptr<const ConvGraph> graph,
+              CudnnDescriptor configuration, CudnnDescriptor plan, const ConvProblem& problem);
 
-    std::size_t workspace_bytes() const { return workspace_bytes_; }
-    std::int64_t engine() const { return engine_; }
-    /// Queues the convolution on the handle's stream; `workspace` lies on a multiple of 256 bytes.
+    std::size_t workspace_bytes() const override { return workspace_bytes_; }
+    void run(const Context& context, const ConvOperands& operands, void* workspace) override;
+    /// The same on the stream that the handle is set to, with the error for the caller.
     cudnnStatus_t try_run(const ConvOperands& operands, void* workspace) const;
+    /// cuDNN's number of the engine.
+    std::int64_t engine() const { return engine_; }
 
   private:
+    ConvProblem problem_;
     std::shared_ptr<CudnnHandle> handle_;
     std::shared_ptr<const ConvGraph> graph_;
     CudnnDescriptor configuration_, plan_;
@@ -26,18 +29,12 @@ class ConvPlan {
     std::int64_t engine_ = -1;
 };
 
-/// The plan in a slot of the plan cache; empty where no admissible engine computes the problem.
-struct ChosenPlan {
-    std::unique_ptr<ConvPlan> plan;
-};
-
-/// The plan for `problem` under context.numerics(). The first call for a problem chooses it: the engines that
-/// cuDNN's heuristic ranks first run on scratch tensors allocated for this, each as a captured graph (so one
-/// that cannot be captured is never chosen), and the fastest is kept. This launches, allocates and waits, so
-/// it belongs to laying out: a first call inside a stream capture throws. Timing may choose differently in
-/// two runs; where `numerics().deterministic` the heuristic's first working engine is taken without timing,
-/// so that two runs compute the same bits. A problem with `accumulate` takes the engine that was chosen for
-/// the same one without, where it can.
-const ChosenPlan& conv_plan(const Context& context, const ConvProblem& problem);
+/// Chooses the plan: the engines that cuDNN's heuristic ranks first run on scratch tensors allocated for
+/// this, each as a captured graph (so one that cannot be captured is never chosen), and the fastest is kept.
+/// Timing may choose differently in two runs; where `context.numerics().deterministic` the heuristic's first
+/// working engine is taken, so that two runs compute the same bits. So is it where `preferred` is not
+/// negative, and configurations of that engine come first then. Null where no admissible engine works.
+std::unique_ptr<CudnnPlan> choose_plan(const Context& context, const ConvProblem& problem,
+                                       std::int64_t preferred);
 
 }  // namespace qstep::cuda

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/channel_bias.h"
-#include "kernels/cuda/cublas_matmul.h"
+#include "kernels/cuda/library_plans.h"
 #include "kernels/cuda/library_scratch.h"
 #include "kernels/on_device.h"
 
@@ -58,6 +58,12 @@ MatmulProblem problem_of(std::int64_t rows, std::int64_t columns, std::int64_t i
             .aligned_bias = 0};
 }
 
+MatmulPlan& required_plan(const Context& context, const MatmulProblem& problem) {
+    MatmulPlan* plan = matmul_plan(context, problem);
+    if (plan == nullptr) fail_run("the matrix library has no algorithm for {}", problem.to_string());
+    return *plan;
+}
+
 }  // namespace
 
 std::size_t linear_workspace(const Context&, const LinearShape& shape, DType dtype) {
@@ -77,14 +83,14 @@ void linear_forward(Context& context, const LinearShape& shape, const Tensor& y,
         with_bias.bias = 1;
         with_bias.aligned_bias = x.dtype == DType::f32 ? alignment_of(bias.data) : kWidestAlignment;
     }
-    if (MatmulPlan& fused = matmul_plan(context, with_bias); !bias || fused.works()) {
+    if (MatmulPlan* fused = matmul_plan(context, with_bias); fused != nullptr) {
         const Tensor vector = in_type(context, x.dtype, bias, scratch);
-        return fused.run(context, weights.data, x.data, y.data, vector.data, false,
-                         scratch.take(kMatmulWorkspace));
+        return fused->run(context, {weights.data, x.data, y.data, vector.data}, false,
+                          scratch.take(kMatmulWorkspace));
     }
-    matmul_plan(context, problem)
-        .run(context, weights.data, x.data, y.data, nullptr, false, scratch.take(kMatmulWorkspace));
-    add_channel_bias(context, y, bias);
+    required_plan(context, problem)
+        .run(context, {weights.data, x.data, y.data, nullptr}, false, scratch.take(kMatmulWorkspace));
+    if (bias) add_channel_bias(context, y, bias);
 }
 
 void linear_backward_data(Context& context, const LinearShape& shape, const Tensor& dx, GradMode mode,
@@ -93,8 +99,8 @@ void linear_backward_data(Context& context, const LinearShape& shape, const Tens
     check_arguments(shape, dx, dy, w, {});
     LibraryScratch scratch(context, copies_bytes(shape, dx.dtype) + kMatmulWorkspace);
     const Tensor weights = in_type(context, dx.dtype, w, scratch);
-    matmul_plan(context, problem_of(shape.in_features, shape.batch, shape.out_features, weights, dy, dx))
-        .run(context, weights.data, dy.data, dx.data, nullptr, mode == GradMode::accumulate,
+    required_plan(context, problem_of(shape.in_features, shape.batch, shape.out_features, weights, dy, dx))
+        .run(context, {weights.data, dy.data, dx.data, nullptr}, mode == GradMode::accumulate,
              scratch.take(kMatmulWorkspace));
 }
 
@@ -106,8 +112,8 @@ void linear_backward_weights(Context& context, const LinearShape& shape, const T
     if (dbias) channel_sums(context, dbias, mode, dy, workspace);
     MatmulProblem problem = problem_of(shape.in_features, shape.out_features, shape.batch, x, dy, dw);
     problem.transpose_b = 1;
-    matmul_plan(context, problem)
-        .run(context, x.data, dy.data, dw.data, nullptr, mode == GradMode::accumulate, workspace);
+    required_plan(context, problem)
+        .run(context, {x.data, dy.data, dw.data, nullptr}, mode == GradMode::accumulate, workspace);
 }
 
 }  // namespace qstep::cuda

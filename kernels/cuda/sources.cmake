@@ -5,10 +5,13 @@ set(qstep_cuda_kernels
     cuda/batch_norm_apply.cu
     cuda/batch_norm_sums.cu
     cuda/channel_bias.cu
+    cuda/conv2d.cpp
     cuda/conv_bn.cpp
     cuda/convert.cu
     cuda/dropout.cu
     cuda/layout.cu
+    cuda/library_plans.cpp
+    cuda/linear.cpp
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/weight_layout.cu)
