@@ -11,10 +11,13 @@ elseif(QSTEP_CUDA)
     if(NOT CMAKE_CUDA_ARCHITECTURES)
         set(CMAKE_CUDA_ARCHITECTURES "80-real;90")
     endif()
-    set(CMAKE_CUDA_STANDARD 20)
-    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-    set(CMAKE_CUDA_EXTENSIONS OFF)
     enable_language(CUDA)
+    # CMake before 3.26 does not know how nvcc is told the language standard that goes with CMAKE_CXX_STANDARD.
+    foreach(form STANDARD EXTENSION)
+        if(NOT CMAKE_CUDA20_${form}_COMPILE_OPTION)
+            set(CMAKE_CUDA20_${form}_COMPILE_OPTION -std=c++20)
+        endif()
+    endforeach()
     find_package(CUDAToolkit 13 REQUIRED)
     find_package(CUDNN 9 REQUIRED)
     target_compile_definitions(qstep_options INTERFACE QSTEP_WITH_CUDA)
@@ -22,7 +25,7 @@ elseif(QSTEP_CUDA)
     target_compile_definitions(qstep_options INTERFACE
         "$<$<COMPILE_LANGUAGE:CUDA>:FMT_CONSTEVAL=;FMT_USE_CONSTEXPR=1>")
     target_compile_options(qstep_options INTERFACE
-        $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>
+        "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror>"
         $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 
