@@ -14,22 +14,9 @@
 
 #include "data/dataset.h"
 #include "engine/tensor.h"
+#include "kernels/image_crop.h"
 
 namespace qstep {
-
-inline constexpr int kCropPadding = 4;
-
-/// Output pixel (y, x) is pixel (y + top - 4, x' + left - 4) of the image, 0 outside, x' = flip ? 31 - x : x.
-struct Crop {
-    int top;   // 0..8
-    int left;  // 0..8
-    bool flip;
-};
-
-/// A pure function of its arguments; image_index is the image's place in the data set, not in the batch.
-/// Words 0, 1, 2 of RandomStream{seed, Purpose::augmentation, epoch}.block(image_index): top and left are
-/// uniform in 0..8, flip is a fair coin.
-Crop draw_crop(std::uint64_t seed, std::uint32_t epoch, std::int64_t image_index);
 
 /// images: [n,32,32,3] f32 or bf16, labels: [n] i32, n = indices.size(); both overwritten. Row i is image
 /// indices[i] of `dataset` under draw_crop(seed, epoch, indices[i]). Throws when an index is outside the set.

@@ -5,11 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "kernels/image_crop.h"
+
 namespace qstep {
 
-inline constexpr std::int64_t kImageSide = 32;
-inline constexpr std::int64_t kImageChannels = 3;
-inline constexpr std::int64_t kImageBytes = kImageChannels * kImageSide * kImageSide;
 inline constexpr std::int64_t kClassCount = 10;
 
 struct Dataset {

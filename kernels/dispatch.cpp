@@ -38,6 +38,20 @@ void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const T
     return QSTEP_ON_DEVICE(context, dropout_backward, dx, mode, dout, probability, key);
 }
 
+void gather_training_batch(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
+                           const BatchPlace& place, std::uint64_t seed) {
+    return QSTEP_ON_DEVICE(context, gather_training_batch, images, labels, set, place, seed);
+}
+
+void gather_evaluation_batch(Context& context, const Tensor& images, const Tensor& labels,
+                             const ImageSet& set, const BatchPlace& place) {
+    return QSTEP_ON_DEVICE(context, gather_evaluation_batch, images, labels, set, place);
+}
+
+void advance_counters(Context& context, const Tensor& counters) {
+    return QSTEP_ON_DEVICE(context, advance_counters, counters);
+}
+
 std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std::int64_t channels) {
     return QSTEP_ON_DEVICE(context, batch_norm_workspace, rows, channels);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/activation.h"
+#include "kernels/batch_assembly.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv2d.h"
 #include "kernels/conv_bn.h"
@@ -22,6 +23,9 @@
     decltype(qstep::add_backward) add_backward;                                             \
     decltype(qstep::dropout_forward) dropout_forward;                                       \
     decltype(qstep::dropout_backward) dropout_backward;                                     \
+    decltype(qstep::gather_training_batch) gather_training_batch;                           \
+    decltype(qstep::gather_evaluation_batch) gather_evaluation_batch;                       \
+    decltype(qstep::advance_counters) advance_counters;                                     \
     decltype(qstep::batch_norm_workspace) batch_norm_workspace;                             \
     decltype(qstep::batch_norm_statistics) batch_norm_statistics;                           \
     decltype(qstep::batch_norm_running_statistics) batch_norm_running_statistics;           \

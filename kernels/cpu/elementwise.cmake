@@ -2,10 +2,12 @@
 target_sources(qstep_kernels PRIVATE
     cpu/activation.cpp
     cpu/average_pool.cpp
+    cpu/batch_assembly.cpp
     cpu/batch_norm.cpp
     cpu/batch_norm_finish.cpp
     cpu/batch_norm_loops.cpp
     cpu/convert.cpp
+    cpu/crop_image.cpp
     cpu/dropout.cpp
     cpu/linear.cpp
     cpu/max_pool.cpp

@@ -2,6 +2,8 @@
 # are compiled as C++ too.
 set(qstep_cuda_kernels
     cuda/activation.cu
+    cuda/average_pool.cu
+    cuda/batch_assembly.cu
     cuda/batch_norm_apply.cu
     cuda/batch_norm_sums.cu
     cuda/channel_bias.cu
@@ -12,6 +14,7 @@ set(qstep_cuda_kernels
     cuda/layout.cu
     cuda/library_plans.cpp
     cuda/linear.cpp
+    cuda/max_pool.cu
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/weight_layout.cu)
