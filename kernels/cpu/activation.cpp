@@ -82,7 +82,7 @@ void add_forward(Context& context, const Tensor& out, const Tensor& a, const Ten
 void add_backward(Context& context, const Tensor& to, GradMode mode, const Tensor& from) {
     if (mode == GradMode::skip) return;
     if (mode == GradMode::accumulate) {
-        add_forward(context, to, to, from);
+        cpu::add_forward(context, to, to, from);
     } else {
         check_tensor(to, "to", from.dtype, from.shape);
         convert(context, to, from);

@@ -7,8 +7,6 @@ namespace qstep::cpu {
 
 namespace {
 
-using kPoolChannels;
-
 // Output rows begin..end of all N*P.
 template <typename T>
 QSTEP_CLONES void forward_rows(T* y, const T* x, PoolShape s, std::int64_t begin, std::int64_t end) {

@@ -12,10 +12,6 @@ namespace qstep::cpu {
 
 namespace {
 
-using Scratch;
-using scratch_bytes;
-using Tiling;
-
 // Sums are taken over this many blocks of rows, whatever the number of threads, so that results do not depend
 // on it.
 constexpr std::int64_t kBlocks = 32;

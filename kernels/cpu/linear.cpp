@@ -17,8 +17,6 @@ namespace qstep::cpu {
 
 namespace {
 
-using Scratch;
-using scratch_bytes;
 using onednn::Desc;
 using onednn::Operation;
 using onednn::Runtime;

@@ -9,8 +9,6 @@ namespace qstep::cpu {
 
 namespace {
 
-using kPoolChannels;
-
 // Output rows begin..end of all N*P. NaN wins, as in PyTorch.
 template <typename T>
 QSTEP_CLONES void forward_rows(T* y, const T* x, PoolShape s, std::int64_t begin, std::int64_t end) {
