@@ -1,0 +1,158 @@
+// Memory, copies, launches and captures on the emulation: what a GPU refuses is refused.
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+
+#include "launch_test.h"
+
+namespace qstep::test {
+
+namespace {
+
+__global__ void copy_kernel(float* out, const float* in, std::int64_t n) {
+    const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = in[i];
+}
+
+__global__ void count_kernel(int* counter) {
+    if (threadIdx.x == 0) atomicAdd(counter, 1);
+}
+
+__global__ void shared_kernel(float* out) {
+    out[0] = cuda::dynamic_shared<float>()[threadIdx.x];
+}
+
+class EmulatedRuntime : public EmulationTest {
+  protected:
+    void count(int* counter) { cuda::launch(context_, "count", count_kernel, {3, 32}, counter); }
+    int* zero_counter() {
+        int* counter = allocate<int>(1);
+        backend_.fill_zero(context_, counter, sizeof(int));
+        return counter;
+    }
+    std::string capture_error(const std::function<void(Context&)>& step) {
+        return message_of([&] { backend_.capture(context_, step); });
+    }
+};
+using EmulatedRuntimeDeath = EmulatedRuntime;
+
+TEST_F(EmulatedRuntime, FreshMemoryIsNan) {
+    const std::vector<float> values = download(allocate<float>(1000), 1000);
+    for (const float value : values) EXPECT_TRUE(std::isnan(value));
+    auto* out = allocate<float>(1);
+    cuda::launch(context_, "shared", shared_kernel, {1, 64, 64 * sizeof(float)}, out);
+    EXPECT_TRUE(std::isnan(download(out, 1)[0]));
+}
+
+TEST_F(EmulatedRuntime, CopiesLargerThanTheStagingBlocks) {
+    std::vector<float> values((9 << 20) / sizeof(float) + 3);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1001);
+    const auto n = static_cast<std::int64_t>(values.size());
+    const float* in = upload(values);
+    auto* out = allocate<float>(n);
+    cuda::launch(context_, "copy", copy_kernel, {(n + 1023) / 1024, 1024}, out, in, n);
+    EXPECT_EQ(download(out, n), values);
+}
+
+TEST_F(EmulatedRuntimeDeath, HostCodeCannotReachDeviceMemory) {
+    const float* device = upload(std::vector<float>{1.0f});
+    EXPECT_DEATH(static_cast<void>(*static_cast<const volatile float*>(device)),
+                 "host code touched device memory");
+}
+
+TEST_F(EmulatedRuntimeDeath, NothingLiesBehindTheEnd) {
+    const float* in = upload(std::vector<float>(64, 1.0f));
+    EXPECT_DEATH(cuda::launch(context_, "copy", copy_kernel, {1, 96}, allocate<float>(96), in, 96),
+                 "access behind the end of device memory");
+}
+
+TEST_F(EmulatedRuntime, PointersToHostMemoryAreRefused) {
+    float host = 0.0f;
+    EXPECT_NE(message_of([&] {
+                  cuda::launch(context_, "copy", copy_kernel, {1, 32}, allocate<float>(1), &host, 1);
+              }).find("not the device's"),
+              std::string::npos);
+    EXPECT_NE(message_of([&] { backend_.copy_in(context_, &host, &host, sizeof host); }).find("InvalidValue"),
+              std::string::npos);
+}
+
+TEST_F(EmulatedRuntime, LaunchErrorsNameKernelAndShape) {
+    const std::string message = message_of([&] {
+        cuda::launch(context_, "too_much", shared_kernel, {7, 64, std::size_t{1} << 20}, allocate<float>(1));
+    });
+    for (const char* part : {"too_much", "7 blocks", "64 threads", "1048576 bytes"})
+        EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+TEST_F(EmulatedRuntime, SharedMemoryAbove48KibIsAllowed) {
+    auto* out = allocate<float>(1);
+    cuda::launch(context_, "shared", shared_kernel, {1, 32, 200 << 10}, out);
+    EXPECT_TRUE(std::isnan(download(out, 1)[0]));
+}
+
+TEST_F(EmulatedRuntime, ACapturedStepRunsOnlyWhenLaunched) {
+    int* counter = zero_counter();
+    int recorded = 0;
+    const auto step = backend_.capture(context_, [&](Context&) {
+        count(counter);
+        count(counter);
+        ++recorded;
+    });
+    EXPECT_EQ(download(counter, 1)[0], 0);
+    step->launch(5);
+    EXPECT_EQ(download(counter, 1)[0], 5 * 2 * 3);
+    EXPECT_EQ(recorded, 1);
+}
+
+TEST_F(EmulatedRuntime, AnEagerStepRunsTheFunctionEachTime) {
+    context_.set_eager(true);
+    int* counter = zero_counter();
+    int calls = 0;
+    const auto step = backend_.capture(context_, [&](Context&) {
+        count(counter);
+        ++calls;
+    });
+    step->launch(5);
+    EXPECT_EQ(download(counter, 1)[0], 5 * 3);
+    EXPECT_EQ(calls, 5);
+}
+
+TEST_F(EmulatedRuntime, WhatACapturedStepMustNotDo) {
+    int* counter = zero_counter();
+    int host = 0;
+    EXPECT_NE(capture_error([&](Context&) { allocate<float>(1); }).find("StreamCapture"), std::string::npos);
+    EXPECT_NE(capture_error([&](Context& c) { backend_.synchronize(c); }).find("waits for the device"),
+              std::string::npos);
+    EXPECT_NE(capture_error([&](Context& c) { backend_.copy_out(c, &host, counter, 4); }).find("to the host"),
+              std::string::npos);
+    EXPECT_NE(
+        capture_error([&](Context& c) { backend_.copy_in(c, counter, &host, 4); }).find("from the host"),
+        std::string::npos);
+    EXPECT_NE(capture_error([&](Context&) {
+                  cudaMemcpy(&host, counter, 4, cudaMemcpyDeviceToHost);
+              }).find("Invalidated"),
+              std::string::npos);
+    const auto step = backend_.capture(context_, [&](Context&) { count(counter); });
+    step->launch(1);
+    EXPECT_EQ(download(counter, 1)[0], 3) << "a capture works after one that failed";
+}
+
+TEST_F(EmulatedRuntime, OutOfMemorySaysWhatWasAskedAndWhatIsFree) {
+    setenv("QSTEP_EMULATED_MEMORY_MIB", "100", 1);
+    const std::string message = message_of([&] { allocate<float>(50 << 20); });
+    unsetenv("QSTEP_EMULATED_MEMORY_MIB");
+    for (const char* part : {"no room for 200.0 MiB", "of its 100.0 MiB are free", "--batch-size"})
+        EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+TEST_F(EmulatedRuntime, ADeviceThatIsNotThere) {
+    EXPECT_NE(message_of([] {
+                  backend({DeviceKind::cuda, 1});
+              }).find("this machine has 1 GPU, counted"),
+              std::string::npos);
+    EXPECT_EQ(backend_.description(), "Emulated GPU, compute capability 9.0, 8.0 GiB");
+}
+
+}  // namespace
+
+}  // namespace qstep::test
