@@ -50,7 +50,7 @@ struct ReluBackward {
     __device__ void begin() {}
     template <int kCount>
     __device__ Inputs<kCount> load(std::int64_t at) const {
-        Inputs<kCount> inputs;
+        Inputs<kCount> inputs{};
         inputs.gradient = cuda::load<kCount>(dout + at);
         inputs.mask = cuda::load<kCount>(out + at);
         if constexpr (kAccumulate) inputs.old = cuda::load<kCount>(static_cast<const T*>(dx) + at);

@@ -26,7 +26,7 @@ struct Dropout {
     __device__ void begin() { stream.step = static_cast<std::uint32_t>(*step); }
     template <int kCount>
     __device__ Inputs<kCount> load(std::int64_t at) const {
-        Inputs<kCount> inputs;
+        Inputs<kCount> inputs{};
         inputs.from = cuda::load<kCount>(from + at);
         if constexpr (kAccumulate) inputs.old = cuda::load<kCount>(static_cast<const T*>(to) + at);
         return inputs;
