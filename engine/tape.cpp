@@ -4,6 +4,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "engine/range.h"
+
 namespace qstep {
 
 Tape::Tape(Context& context, Arena& step_arena, bool training)
@@ -108,13 +110,21 @@ void Tape::finish(const Value* last, std::initializer_list<const Value*> kept) {
 }
 
 void Tape::forward() {
-    for (const Node& node : nodes_) node.forward(context_);
+    const Range pass("forward");
+    for (const Node& node : nodes_) {
+        const Range op(node.name);
+        node.forward(context_);
+    }
 }
 
 void Tape::backward() {
     QSTEP_CHECK(modes_.size() == nodes_.size(), "backward() needs a finished training tape");
-    for (std::size_t i = nodes_.size(); i-- > 0;)
-        if (!modes_[i].empty()) nodes_[i].backward(context_, modes_[i]);
+    const Range pass("backward");
+    for (std::size_t i = nodes_.size(); i-- > 0;) {
+        if (modes_[i].empty()) continue;
+        const Range op(nodes_[i].name);
+        nodes_[i].backward(context_, modes_[i]);
+    }
 }
 
 }  // namespace qstep

@@ -30,7 +30,7 @@ struct Value {
 
 /// One operation. Both functions only launch kernels; they may run many times.
 struct Node {
-    std::string name;
+    std::string name;  // of its range in profilers
     std::vector<Value*> inputs;
     Value* output = nullptr;
     std::function<void(Context&)> forward;

@@ -1,5 +1,7 @@
 #include "train/optimizer.h"
 
+#include "engine/range.h"
+
 namespace qstep {
 
 Optimizer::Optimizer(Context& context, const CodecSettings& codec, const SgdSettings& sgd,
@@ -18,10 +20,13 @@ void Optimizer::step(Context& context, const ParameterStore& parameters, const S
 }
 
 void Optimizer::quantize(Context& context, const ParameterStore& parameters, const StepState& state) {
-    if (quantizes()) codec_->quantize(context, quantized_, parameters.gradients(), state.step, variance_);
+    if (!quantizes()) return;
+    const Range range("quantize");
+    codec_->quantize(context, quantized_, parameters.gradients(), state.step, variance_);
 }
 
 void Optimizer::update(Context& context, const ParameterStore& parameters, const StepState& state) {
+    const Range range("update");
     sgd_update(context, parameters.values(), parameters.momentum(), applied_gradient(parameters),
                state.learning_rate, sgd_);
 }
