@@ -4,6 +4,9 @@
 
 #include "engine/suggest.h"
 #include "quant/cpu/codecs.h"
+#ifdef QSTEP_WITH_CUDA
+#include "quant/cuda/codecs.h"
+#endif
 #include "quant/smart.h"
 
 namespace qstep {
@@ -67,18 +70,28 @@ void validate(const CodecSettings& settings) {
         fail_usage("smart's candidates are a percentage above 0 and up to 100, got {}", percent);
 }
 
+void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,
+                                        const SgdSettings& sgd, const Tensor& step, const Tensor& variance,
+                                        const Tensor& buffer) {
+    quantize(context, buffer, tensors.gradient, step, variance);
+    sgd_update(context, tensors.parameters, tensors.momentum, buffer, tensors.lr, sgd);
+}
+
 std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
                                           std::int64_t element_count) {
     validate(settings);
     QSTEP_CHECK(element_count >= 1, "a codec for {} elements", element_count);
-    if (context.device().kind != DeviceKind::cpu)
-        fail_run("this build has no codecs for {}; use --device cpu", to_string(context.device()));
+#ifdef QSTEP_WITH_CUDA
+    if (context.device().kind == DeviceKind::cuda) return quant::cuda::make(context, settings, element_count);
+#endif
     return quant::cpu::make(context, settings, element_count, quant::cpu::best_isa());
 }
 
 std::int64_t first_non_finite(Context& context, const Tensor& tensor) {
-    if (context.device().kind != DeviceKind::cpu)
-        fail_run("this build has no codecs for {}; use --device cpu", to_string(context.device()));
+#ifdef QSTEP_WITH_CUDA
+    if (context.device().kind == DeviceKind::cuda)
+        return quant::cuda::first_non_finite(context, tensor.as<float>(), tensor.count());
+#endif
     return quant::cpu::first_non_finite(context, tensor.as<float>(), tensor.count());
 }
 

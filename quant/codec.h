@@ -17,6 +17,7 @@
 
 #include "engine/context.h"
 #include "engine/tensor.h"
+#include "kernels/sgd.h"
 
 namespace qstep {
 
@@ -51,6 +52,11 @@ struct CodecSettings {
 /// a share of candidates outside (0, 100]. `none` looks at none of them.
 void validate(const CodecSettings& settings);
 
+/// What momentum SGD works on: f32 [n], and the learning rate, f32 [1], in device memory.
+struct UpdateTensors {
+    Tensor parameters, momentum, gradient, lr;
+};
+
 class GradientCodec {
   public:
     virtual ~GradientCodec() = default;
@@ -68,6 +74,15 @@ class GradientCodec {
     virtual void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                           const Tensor& variance) = 0;
 
+    /// quantize(), then sgd_update() (kernels/sgd.h) with the result, bit for bit; the gradient itself stays
+    /// as it is. Where update_needs_buffer(), the quantized gradient goes through `buffer`: f32 [n]; else it
+    /// touches no memory and `buffer` may be absent. No aliasing. A gradient that is not finite makes the
+    /// variance NaN as in quantize(), and parameters and momentum of its bucket too: whoever sees it stops
+    /// and goes back to what was saved before. Allocates nothing.
+    virtual void quantize_and_update(Context& context, const UpdateTensors& tensors, const SgdSettings& sgd,
+                                     const Tensor& step, const Tensor& variance, const Tensor& buffer);
+    virtual bool update_needs_buffer() const { return true; }
+
     const CodecSettings& settings() const { return settings_; }
 
   protected:
@@ -78,7 +93,7 @@ class GradientCodec {
 };
 
 /// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which
-/// must not be frozen yet. Throws a run error on a device without codecs.
+/// must not be frozen yet.
 std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
                                           std::int64_t element_count);
 

@@ -37,14 +37,19 @@ struct Exponential {
         return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
     }
 
+    /// As in quant/standard.h.
+    static constexpr bool kSquares = true;
+    static QSTEP_HOST_DEVICE float projected(float x) { return std::fabs(x); }
+    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double squares) {
+        return {squares, extent.high, extent.finite};
+    }
     template <typename Group>
     static QSTEP_HOST_DEVICE Measure measure(Group& group, const float* x, std::int64_t n) {
-        const Extent extent = group.extent(n, [=](std::int64_t i) { return std::fabs(x[i]); });
-        const double squares = group.sum(n, [=](std::int64_t i) {
+        const Extent extent = group.extent(n, [=](std::int64_t i) { return projected(x[i]); });
+        return measure_of(extent, group.sum(n, [=](std::int64_t i) {
             const double wide = x[i];
             return wide * wide;
-        });
-        return {squares, extent.high, extent.finite};
+        }));
     }
 
     static constexpr int kMantissaBits = 52;
@@ -67,36 +72,56 @@ struct Exponential {
         if (group.rank() == 0) fit_out = fit(measure, context.levels);
     }
 
-    /// out may be x.
-    template <typename Group>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
-                                          std::int64_t n, const Draws& draws) {
-        if (!fit.finite) return fill_not_a_number(group, out, n);
-        if (fit.norm == 0.0) {
-            group.for_each(n, [=](std::int64_t i) { out[i] = 0.0f; });
-            return 0.0;
-        }
-        const Fit points = fit;
-        const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
+    /// As in quant/standard.h.
+    class Rounder {
+      public:
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
+            : norm_(fit.norm), inverse_(fit.inverse), smallest_(fit.smallest) {}
+
+        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, float& value) const {
             constexpr float kLargest = std::numeric_limits<float>::max();
-            const float value = x[i];
-            const auto value_bits = std::bit_cast<std::uint32_t>(value);
-            const std::uint32_t sign = (value == 0.0f ? word << 31 : value_bits) & 0x80000000u;
-            const double a = std::fabs(value) * points.inverse;
+            const auto value_bits = std::bit_cast<std::uint32_t>(x);
+            const std::uint32_t sign = (x == 0.0f ? word << 31 : value_bits) & 0x80000000u;
+            const double a = std::fabs(x) * inverse_;
             const auto bits = std::bit_cast<std::uint64_t>(a);
             const std::uint64_t below = bits & ~kMantissa;
             const std::uint64_t drawn =
                 (bits + (std::uint64_t{word >> 8} << (kMantissaBits - 24))) & ~kMantissa;
-            const std::uint64_t chosen = below < points.smallest ? points.smallest : drawn;
-            const auto wide = static_cast<float>(std::bit_cast<double>(chosen) * points.norm);
+            const std::uint64_t chosen = below < smallest_ ? smallest_ : drawn;
+            const auto wide = static_cast<float>(std::bit_cast<double>(chosen) * norm_);
             // 2^M N may lie above the largest float although the bucket's elements do not.
             const float magnitude = wide > kLargest ? kLargest : wide;
-            out[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+            value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
             const double left = std::bit_cast<double>(below);
             const double product = (a - left) * (2.0 * left - a);
-            return below < points.smallest ? 0.0 : product;
+            return below < smallest_ ? 0.0 : product;
+        }
+        QSTEP_HOST_DEVICE double scale() const { return norm_ * norm_; }
+
+      private:
+        double norm_, inverse_;
+        std::uint64_t smallest_;
+    };
+    static QSTEP_HOST_DEVICE bool vanishes(const Fit& fit) { return fit.norm == 0.0; }
+    static QSTEP_HOST_DEVICE float neutral(const Fit&) { return 0.0f; }
+
+    /// out may be x.
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
+                                          std::int64_t n, const Draws& draws) {
+        if (!fit.finite) return fill_not_a_number(group, out, n);
+        if (vanishes(fit)) {
+            group.for_each(n, [=](std::int64_t i) { out[i] = 0.0f; });
+            return 0.0;
+        }
+        const Rounder rounder(fit);
+        const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
+            float value;
+            const double share = rounder(x[i], word, value);
+            out[i] = value;
+            return share;
         });
-        return spread * (points.norm * points.norm);
+        return spread * rounder.scale();
     }
 };
 

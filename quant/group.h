@@ -27,7 +27,11 @@
 // The order of a sum: lane j of kSumLanes adds f(j), f(j + kSumLanes), ... in turn, starting from 0; then
 // lanes are folded, lane j += lane j + kSumLanes/2, then kSumLanes/4, ... 1. A bucket longer than kChunk is
 // summed chunk by chunk, in turn. Minima and maxima need no order. Together with contraction being off this
-// makes every result bitwise the same on all devices.
+// makes every result bitwise the same on all devices. The variance of a whole gradient is such a sum too:
+// over the runs of small buckets (quant/buckets.h), within which buckets are added in turn, or over the
+// chunks of long ones.
+//
+// Results go to an Out: something with out[i] = value for 0 <= i < n, such as a float*.
 #pragma once
 
 #include <bit>
@@ -99,9 +103,24 @@ struct FitContext {
 
 inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 
+/// uniform_from_bits(word) as a double: the bits are put behind those of 2^28, which is then taken away.
+QSTEP_HOST_DEVICE inline double wide_uniform(std::uint32_t word) {
+    return std::bit_cast<double>(std::uint64_t{0x41b00000u} << 32 | word >> 8) - 0x1p28;
+}
+
+/// The whole part of 0 <= x < 2^31.
+QSTEP_HOST_DEVICE inline double whole_part(double x) {
+#ifdef __CUDA_ARCH__
+    // Rounding down where doubles are whole numbers; a GPU adds four times as fast as it converts.
+    return __dadd_rd(x, 0x1p52) - 0x1p52;
+#else
+    return static_cast<double>(static_cast<std::int32_t>(x));
+#endif
+}
+
 /// What every codec makes of a bucket that is not finite.
-template <typename Group>
-QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, float* out, std::int64_t n) {
+template <typename Group, typename Out>
+QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, Out out, std::int64_t n) {
     group.for_each(n, [=](std::int64_t i) { out[i] = kNotANumber; });
     return std::numeric_limits<double>::quiet_NaN();
 }

@@ -56,8 +56,8 @@ struct Hadamard {
     }
 
     /// out[0..n) from the transformed y.
-    template <typename Group>
-    static QSTEP_HOST_DEVICE void store(Group& group, float* out, const float* y, std::int64_t n,
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE void store(Group& group, Out out, const float* y, std::int64_t n,
                                         const Scale& scale, const Signs& signs) {
         const double backward = scale.backward;
         group.for_each_sign(n, signs, [=](std::int64_t i, std::uint32_t sign) {
@@ -87,10 +87,10 @@ struct Hadamard {
     }
 
     /// A whole bucket of n <= padded <= kChunk elements; y: [padded], the group's own. out may be x.
-    template <typename Group>
-    static QSTEP_HOST_DEVICE double quantize(Group& group, float* out, const float* x, std::int64_t n,
-                                             float* y, std::int64_t padded, std::int64_t levels,
-                                             const Draws& draws, const Signs& signs) {
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double quantize(Group& group, Out out, const float* x, std::int64_t n, float* y,
+                                             std::int64_t padded, std::int64_t levels, const Draws& draws,
+                                             const Signs& signs) {
         const Scale scaling = scale(measure(group, x, n), padded);
         if (!scaling.finite) return fill_not_a_number(group, out, n);
         load(group, y, padded, x, n, scaling, signs);

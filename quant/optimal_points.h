@@ -16,19 +16,22 @@
 
 namespace qstep::quant {
 
-/// Arrays of one fit, cut from a group's scratch memory.
+/// Arrays of one fit, cut from a group's scratch memory. Choice: an integer that holds n - 1.
+template <typename Choice = std::uint32_t>
 struct PointsScratch {
-    double* value;          // v - median
-    double* sum;            // S1
-    double* squares;        // S2, then G
-    double* slope;          // B
-    double* cost;           // D of the layer before + G
-    double* next;           // D of this layer
-    std::uint32_t* choice;  // best i of each layer t = 2 .. k-1: choice[(t-2) * n + j]
+    double* value;    // v - median
+    double* squares;  // S2, then G
+    double* slope;    // B
+    double* cost;     // S1, then D + G of the layer before
+    double* next;     // D + G of this layer
+    Choice* choice;   // best i of each layer t = 2 .. k-1: choice[(t-2) * n + j]
 
-    /// Bytes for n values and `levels` points.
-    static std::int64_t bytes(std::int64_t n, std::int64_t levels) {
-        return 6 * stride(n) * 8 + (levels > 2 ? levels - 2 : 0) * n * 4;
+    static constexpr std::int64_t kArrays = 5;
+
+    /// Bytes for n values and `levels` points, a multiple of 8.
+    static QSTEP_HOST_DEVICE std::int64_t bytes(std::int64_t n, std::int64_t levels) {
+        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * n;
+        return kArrays * stride(n) * 8 + (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
     }
     /// Elements from one array to the next: a vector may be read whole behind the last value.
     static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) {
@@ -37,13 +40,8 @@ struct PointsScratch {
     static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n) {
         auto* base = static_cast<double*>(memory);
         const std::int64_t s = stride(n);
-        return {base,
-                base + s,
-                base + 2 * s,
-                base + 3 * s,
-                base + 4 * s,
-                base + 5 * s,
-                reinterpret_cast<std::uint32_t*>(base + 6 * s)};
+        return {base,         base + s,     base + 2 * s,
+                base + 3 * s, base + 4 * s, reinterpret_cast<Choice*>(base + kArrays * s)};
     }
 };
 
@@ -52,53 +50,63 @@ struct IndexRange {
     std::int64_t low, high;
 };
 
-/// Prefix sums of n values f(i): runs of 64 are added up one by one, then the runs' totals are.
+/// Prefix sums of the n values f(0, i) to first[i] and f(1, i) to second[i]: runs of 64 are added up one by
+/// one, then the runs' totals are.
 template <typename Group, typename F>
-QSTEP_HOST_DEVICE void prefix_sum(Group& group, double* to, std::int64_t n, F f) {
+QSTEP_HOST_DEVICE void prefix_sums(Group& group, double* first, double* second, std::int64_t n, F f) {
     constexpr std::int64_t kRun = 64;
     const std::int64_t runs = (n + kRun - 1) / kRun;
-    group.for_each(runs, [=](std::int64_t run) {
+    group.for_each(2 * runs, [=](std::int64_t item) {
+        const std::int64_t which = item < runs ? 0 : 1, begin = (item - which * runs) * kRun;
+        double* to = which == 0 ? first : second;
         double total = 0;
-        const std::int64_t end = (run + 1) * kRun < n ? (run + 1) * kRun : n;
-        for (std::int64_t i = run * kRun; i < end; ++i) to[i] = total += f(i);
+        const std::int64_t end = begin + kRun < n ? begin + kRun : n;
+        for (std::int64_t i = begin; i < end; ++i) to[i] = total += f(which, i);
     });
     group.barrier();
-    if (group.rank() == 0) {
+    group.for_each(2, [=](std::int64_t which) {
+        double* to = which == 0 ? first : second;
         // The last element of a run turns into the sum up to there; the others follow below.
         for (std::int64_t run = 1; run < runs; ++run) {
             const std::int64_t last = (run + 1) * kRun < n ? (run + 1) * kRun - 1 : n - 1;
             to[last] += to[run * kRun - 1];
         }
-    }
+    });
     group.barrier();
     group.for_each(n - kRun, [=](std::int64_t i) {
         const std::int64_t e = i + kRun;
-        if (e % kRun != kRun - 1 && e != n - 1) to[e] += to[e / kRun * kRun - 1];
+        if (e % kRun == kRun - 1 || e == n - 1) return;
+        first[e] += first[e / kRun * kRun - 1];
+        second[e] += second[e / kRun * kRun - 1];
     });
     group.barrier();
 }
 
 /// Fills value, squares (G), slope (B) from the sorted sample v(i).
-template <typename Group, typename F>
-QSTEP_HOST_DEVICE void prepare_costs(Group& group, const PointsScratch& s, std::int64_t n, F v) {
+template <typename Group, typename Scratch, typename F>
+QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_t n, F v) {
     const double median = v(n / 2);
     group.for_each(n, [=](std::int64_t i) { s.value[i] = v(i) - median; });
     group.barrier();
-    prefix_sum(group, s.sum, n, [=](std::int64_t i) { return s.value[i]; });
-    prefix_sum(group, s.squares, n, [=](std::int64_t i) { return s.value[i] * s.value[i]; });
+    double* sum = s.cost;
+    prefix_sums(group, sum, s.squares, n, [=](std::int64_t which, std::int64_t i) {
+        const double value = s.value[i];
+        return which == 0 ? value : value * value;
+    });
     group.for_each(n, [=](std::int64_t i) {
-        s.slope[i] = s.value[i] * static_cast<double>(i + 1) - s.sum[i];
-        s.squares[i] -= s.value[i] * s.sum[i];
+        s.slope[i] = s.value[i] * static_cast<double>(i + 1) - sum[i];
+        s.squares[i] -= s.value[i] * sum[i];
     });
     group.barrier();
 }
 
-/// One layer: next[j] = min over i of cost[i] + C(i,j) - G_i, choice[j] the smallest best i; `before`: the
-/// choices of the layer before, or null. Positions are settled in the order of a binary tree, so a level's
-/// are independent and lie between choices already made.
-template <typename Group>
-QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch& s, std::int64_t n,
-                                    std::uint32_t* choice, const std::uint32_t* before) {
+/// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i, choice[j] the smallest best i;
+/// `before`: the choices of the layer before, or null. next[j] = D + G_j, or D alone in the last layer.
+/// Positions are settled in the order of a binary tree, so a level's are independent and lie between choices
+/// already made.
+template <typename Group, typename Choice>
+QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
+                                    Choice* choice, const Choice* before, bool last) {
     std::int64_t step = 1;
     while (2 * step <= n) step *= 2;
     for (; step > 0; step /= 2) {
@@ -120,8 +128,9 @@ QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch& s, std::i
             },
             [=](std::int64_t item, std::int64_t i, double cost) {
                 const std::int64_t j = position(item);
-                choice[j] = static_cast<std::uint32_t>(i);
-                s.next[j] = cost - s.squares[j];
+                const double squares = s.squares[j], least = cost - squares;
+                choice[j] = static_cast<Choice>(i);
+                s.next[j] = last ? least : least + squares;
             });
         group.barrier();
     }
@@ -129,23 +138,26 @@ QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch& s, std::i
 
 /// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
 /// returns the cost D (in every thread). n > levels >= 2; v(i): the sorted sample as double.
-template <typename Group, typename F>
-QSTEP_HOST_DEVICE double optimal_points(Group& group, const PointsScratch& s, std::int64_t n,
+template <typename Group, typename Choice, typename F>
+QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
                                         std::int64_t levels, F v, std::uint32_t* positions) {
     prepare_costs(group, s, n, v);
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
     group.for_each(n, [=](std::int64_t j) {
-        s.next[j] = first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
+        const double least =
+            first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
+        s.next[j] = levels == 2 ? least : least + s.squares[j];
     });
     group.barrier();
     for (std::int64_t layer = 2; layer < levels; ++layer) {
-        group.for_each(n, [=](std::int64_t i) { s.cost[i] = s.next[i] + s.squares[i]; });
-        group.barrier();
-        std::uint32_t* choice = s.choice + (layer - 2) * n;
-        points_layer(group, s, n, choice, layer > 2 ? choice - n : nullptr);
+        double* const before = s.next;
+        s.next = s.cost;
+        s.cost = before;
+        Choice* choice = s.choice + (layer - 2) * n;
+        points_layer(group, s, n, choice, layer > 2 ? choice - n : nullptr, layer == levels - 1);
     }
     if (group.rank() == 0) {
-        std::uint32_t j = static_cast<std::uint32_t>(n - 1);
+        auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;
         for (std::int64_t layer = levels - 1; layer >= 2; --layer)
             positions[layer - 1] = j = s.choice[(layer - 2) * n + j];

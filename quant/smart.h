@@ -7,6 +7,8 @@
 // point stays. A bucket with at most k distinct candidates has just these as its points.
 #pragma once
 
+#include <utility>
+
 #include "quant/optimal_points.h"
 #include "quant/sampling.h"
 
@@ -33,9 +35,10 @@ struct Smart {
         const std::int64_t wanted = share > kMinCandidates ? share : kMinCandidates;
         return wanted < n ? wanted : n;
     }
-    /// Scratch of one fit: two arrays of keys, positions, and the dynamic program's arrays.
+    /// Scratch of one fit: the dynamic program's arrays and the keys.
+    template <typename Choice = std::uint32_t>
     static std::int64_t scratch_bytes(std::int64_t candidates, std::int64_t levels) {
-        return PointsScratch::bytes(candidates + 2, levels) + (2 * (candidates + 2) + kMaxLevels) * 4;
+        return PointsScratch<Choice>::bytes(candidates + 2, levels) + (candidates + 2) * 4;
     }
 
     static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
@@ -57,38 +60,43 @@ struct Smart {
     }
 
     /// Points of the bucket x[0..n), whose range is `extent`.
-    template <typename Group>
+    template <typename Choice = std::uint32_t, typename Group>
     static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit, const Extent& extent, const float* x,
                                       std::int64_t n, const FitContext& context) {
         if (!extent.finite) {
             if (group.rank() == 0) fit.finite = false;
+            group.barrier();
             return;
         }
         const std::int64_t candidates = context.candidates, count = candidates + 2;
         auto* base = static_cast<char*>(context.scratch);
-        const std::int64_t arrays = PointsScratch::bytes(count, context.levels);
-        auto* keys = reinterpret_cast<std::uint32_t*>(base + arrays);
+        // The dynamic program's arrays are not needed while the keys are sorted.
+        auto* spare = reinterpret_cast<std::uint32_t*>(base);
+        auto* keys =
+            reinterpret_cast<std::uint32_t*>(base + PointsScratch<Choice>::bytes(count, context.levels));
+        std::uint32_t* inner = keys + 1;
         if (candidates == n) {
-            group.for_each(n, [=](std::int64_t i) { keys[i] = key_of(x[i]); });
+            group.for_each(n, [=](std::int64_t i) { inner[i] = key_of(x[i]); });
         } else {
             const Permutation permutation(context.seed, context.step,
                                           static_cast<std::uint64_t>(context.bucket),
                                           static_cast<std::uint64_t>(n));
             group.for_each(candidates, [=](std::int64_t i) {
-                keys[i] = key_of(x[permutation(static_cast<std::uint64_t>(i))]);
+                inner[i] = key_of(x[permutation(static_cast<std::uint64_t>(i))]);
             });
         }
         if (group.rank() == 0) {
-            keys[candidates] = key_of(extent.low);
-            keys[candidates + 1] = key_of(extent.high);
+            keys[0] = key_of(extent.low);
+            keys[count - 1] = key_of(extent.high);
         }
         group.barrier();
-        group.sort(keys, keys + count, count);
-        place(group, fit, keys, count, context.levels, base);
+        group.sort(inner, spare, candidates);
+        place<Choice>(group, fit, keys, count, context.levels, base);
     }
 
-    /// Points for the sorted keys; scratch: scratch_bytes(count - 2, levels).
-    template <typename Group>
+    /// Points for the sorted keys; scratch: scratch_bytes(count - 2, levels), of which the keys may be the
+    /// end.
+    template <typename Choice = std::uint32_t, typename Group>
     static QSTEP_HOST_DEVICE void place(Group& group, Fit& fit, const std::uint32_t* keys, std::int64_t count,
                                         std::int64_t levels, char* scratch) {
         const double changes =
@@ -99,9 +107,9 @@ struct Smart {
             group.barrier();
             return;
         }
-        const PointsScratch arrays = PointsScratch::at(scratch, count);
-        auto* positions =
-            reinterpret_cast<std::uint32_t*>(scratch + PointsScratch::bytes(count, levels)) + 2 * count;
+        const auto arrays = PointsScratch<Choice>::at(scratch, count);
+        // The values are not needed any more when the positions are.
+        auto* positions = reinterpret_cast<std::uint32_t*>(arrays.value);
         optimal_points(
             group, arrays, count, levels,
             [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); }, positions);
@@ -126,8 +134,8 @@ struct Smart {
     }
 
     /// out may be x.
-    template <typename Group>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
                                           std::int64_t n, const Draws& draws) {
         if (!fit.finite) return fill_not_a_number(group, out, n);
         return fit.count <= kFewLevels ? round_among(group, fit, FewPoints(fit), out, x, n, draws)
@@ -143,10 +151,13 @@ struct Smart {
             for (int j = 0; j < kFewLevels; ++j) search[j] = fit.search[j];
         }
         QSTEP_HOST_DEVICE std::int32_t left_of(float x) const {
-            std::int32_t reached = 0;
-#pragma GCC unroll 16
-            for (int j = 1; j < kFewLevels; ++j) reached += search[j] <= x;
-            return reached;
+            return reached(x, std::make_integer_sequence<int, kFewLevels - 1>{});
+        }
+
+      private:
+        template <int... Inner>
+        QSTEP_HOST_DEVICE std::int32_t reached(float x, std::integer_sequence<int, Inner...>) const {
+            return ((search[Inner + 1] <= x) + ...);
         }
     };
 
@@ -166,17 +177,16 @@ struct Smart {
         }
     };
 
-    template <typename Points, typename Group>
-    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, const Points& search,
-                                                float* out, const float* x, std::int64_t n,
-                                                const Draws& draws) {
+    template <typename Points, typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, const Points& search, Out out,
+                                                const float* x, std::int64_t n, const Draws& draws) {
         const float* points = fit.points;
         return group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
             const float value = x[i];
             const std::int32_t at = search.left_of(value);
             const float left = points[at], right = points[at + 1];
             const double gap = static_cast<double>(right) - left, offset = static_cast<double>(value) - left;
-            const double raised = offset + gap * uniform_from_bits(word);
+            const double raised = offset + gap * wide_uniform(word);
             out[i] = raised >= gap ? right : left;
             return offset * (static_cast<double>(right) - value);
         });

@@ -33,6 +33,37 @@ struct Standard {
         return code == top ? high : inner;
     }
 
+    /// Rounds elements of a finite bucket one by one.
+    class Rounder {
+      public:
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
+            : low_(fit.low), step_(fit.step), inverse_(fit.inverse), top_(fit.top), high_(fit.high) {}
+
+        /// Sets `value` to what x becomes; returns f(1-f), f the fractional part of (x-min)/u.
+        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, float& value) const {
+            const double position = (x - low_) * inverse_;
+            const double fraction = position - whole_part(position);
+            const double code = whole_part(position + wide_uniform(word));
+            value = value_at(code, low_, high_, step_, top_);
+            return fraction * (1.0 - fraction);
+        }
+        /// From the sum of the results to that of (x-l)(r-x).
+        QSTEP_HOST_DEVICE double scale() const { return step_ * step_; }
+
+      private:
+        double low_, step_, inverse_, top_;
+        float high_;
+    };
+    /// Whether the bucket becomes +0 throughout without being rounded.
+    static QSTEP_HOST_DEVICE bool vanishes(const Fit&) { return false; }
+    /// An element that adds nothing to the spread.
+    static QSTEP_HOST_DEVICE float neutral(const Fit& fit) { return fit.low; }
+
+    /// A Measure is made of the extent of the projected elements, and of their squares' sum if kSquares.
+    static constexpr bool kSquares = false;
+    static QSTEP_HOST_DEVICE float projected(float x) { return x; }
+    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
+
     static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
         return merge(a, b);
     }
@@ -57,21 +88,19 @@ struct Standard {
         if (group.rank() == 0) fit_out = fit(measure, context.levels);
     }
 
-    /// out may be x. Returns the sum of (x-l)(r-x) = u^2 f(1-f), f the fractional part of (x-min)/u.
-    template <typename Group>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, float* out, const float* x,
+    /// out may be x. Returns the sum of (x-l)(r-x).
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
                                           std::int64_t n, const Draws& draws) {
         if (!fit.finite) return fill_not_a_number(group, out, n);
-        const double low = fit.low, step = fit.step, inverse = fit.inverse, top = fit.top;
-        const float high = fit.high;
+        const Rounder rounder(fit);
         const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
-            const double position = (x[i] - low) * inverse;
-            const double fraction = position - static_cast<std::int32_t>(position);
-            const auto code = static_cast<std::int32_t>(position + uniform_from_bits(word));
-            out[i] = value_at(code, low, high, step, top);
-            return fraction * (1.0 - fraction);
+            float value;
+            const double share = rounder(x[i], word, value);
+            out[i] = value;
+            return share;
         });
-        return spread * (step * step);
+        return spread * rounder.scale();
     }
 };
 

@@ -5,6 +5,7 @@
 #include "kernels/sgd.h"
 
 #include "kernels/cuda/device/map.cuh"
+#include "kernels/cuda/device/sgd.cuh"
 
 namespace qstep::cuda {
 
@@ -14,15 +15,14 @@ template <bool kNesterov>
 struct Sgd {
     float *parameters, *momentum;
     const float *gradient, *lr;
-    float decay, factor;
-    float rate = 0;
+    SgdElement element;
 
     template <int kCount>
     struct Inputs {
         Packed<float, kCount> parameters, momentum, gradient;
     };
     static constexpr int kVector = kVectorOf<float>;
-    __device__ void begin() { rate = *lr; }
+    __device__ void begin() { element.rate = *lr; }
     template <int kCount>
     __device__ Inputs<kCount> load(std::int64_t at) const {
         return {cuda::load<kCount>(static_cast<const float*>(parameters) + at),
@@ -36,11 +36,7 @@ struct Sgd {
         unpack(m, inputs.momentum);
         unpack(g, inputs.gradient);
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) {
-            const float d = fmaf(decay, p[i], g[i]);
-            m[i] = fmaf(factor, m[i], d);
-            p[i] = fmaf(-rate, kNesterov ? fmaf(factor, m[i], d) : m[i], p[i]);
-        }
+        for (int i = 0; i < kCount; ++i) element.update<kNesterov>(p[i], m[i], g[i]);
         store_floats(momentum + at, m);
         store_floats(parameters + at, p);
     }
@@ -49,8 +45,11 @@ struct Sgd {
 template <bool kNesterov>
 void update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
             const Tensor& lr, const SgdSettings& settings) {
-    const Sgd<kNesterov> map{parameters.as<float>(), momentum.as<float>(),  gradient.as<float>(),
-                             lr.as<float>(),         settings.weight_decay, settings.momentum};
+    const Sgd<kNesterov> map{parameters.as<float>(),
+                             momentum.as<float>(),
+                             gradient.as<float>(),
+                             lr.as<float>(),
+                             {0.0f, settings.weight_decay, settings.momentum}};
     launch_map(context, "sgd_update", map, parameters.count(),
                aligned_for_vectors(map.parameters, map.momentum, map.gradient));
 }

@@ -70,6 +70,9 @@ struct Call {
 Call begin_call(Context& context, const CodecSettings& settings, std::int64_t count, const Tensor& out,
                 const Tensor& in, const Tensor& step, const Tensor& variance);
 
+/// The sum, in the order of quant/group.h.
+double total_of(const std::vector<double>& spreads);
+
 template <typename Algorithm>
 class BucketCodec : public GradientCodec {
   public:
@@ -105,9 +108,7 @@ class BucketCodec : public GradientCodec {
         else
             for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
                 wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()));
-        double total = 0;
-        for (const double spread : spreads_) total += spread;
-        *variance.as<double>() = total;
+        *variance.as<double>() = total_of(spreads_);
     }
 
   private:

@@ -102,9 +102,7 @@ class HadamardCodec : public GradientCodec {
         else
             for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket)
                 spreads_[static_cast<std::size_t>(bucket)] = long_bucket(call, bucket);
-        double total = 0;
-        for (const double spread : spreads_) total += spread;
-        *variance.as<double>() = total;
+        *variance.as<double>() = total_of(spreads_);
     }
 
   private:

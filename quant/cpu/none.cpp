@@ -88,6 +88,12 @@ Call begin_call(Context& context, const CodecSettings& settings, std::int64_t co
     return {to, from, number, draws, context.threads(), nullptr};
 }
 
+double total_of(const std::vector<double>& spreads) {
+    const double* spread = spreads.data();
+    return SimdGroup::sum(static_cast<std::int64_t>(spreads.size()),
+                          [=](std::int64_t i) { return spread[i]; });
+}
+
 std::int64_t first_non_finite(Context& context, const float* x, std::int64_t n) {
     const Finite finite = finite_for(best_isa());
     std::int64_t first_chunk = n;

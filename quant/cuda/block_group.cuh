@@ -1,0 +1,294 @@
+// The Group (quant/group.h) of CUDA: the threads of one block, a multiple of 32 of them. Loops go over
+// elements with the block's stride, so neighbouring threads take neighbouring elements; a sum's lanes are
+// shared out the same way, which makes its order the documented one.
+#pragma once
+
+#include "kernels/cuda/device/reduce.cuh"
+#include "quant/group.h"
+
+namespace qstep::quant::cuda {
+
+using qstep::cuda::kAllLanes;
+using qstep::cuda::kWarp;
+
+/// Turns four words held by each of four neighbouring threads around: thread t gets word t of each, in the
+/// order of the threads. All threads of the warp take part.
+__device__ inline void transpose_in_quad(std::uint32_t (&word)[4], int thread) {
+    const bool odd = thread & 1, upper = thread & 2;
+#pragma unroll
+    for (int pair = 0; pair < 4; pair += 2) {
+        const std::uint32_t got = __shfl_xor_sync(kAllLanes, odd ? word[pair] : word[pair + 1], 1);
+        word[pair] = odd ? got : word[pair];
+        word[pair + 1] = odd ? word[pair + 1] : got;
+    }
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+        const std::uint32_t got = __shfl_xor_sync(kAllLanes, upper ? word[pair] : word[pair + 2], 2);
+        word[pair] = upper ? got : word[pair];
+        word[pair + 2] = upper ? word[pair + 2] : got;
+    }
+}
+
+/// All stages of a Walsh-Hadamard transform.
+template <int kCount>
+__device__ void butterflies(float (&y)[kCount]) {
+#pragma unroll
+    for (int apart = 1; apart < kCount; apart *= 2)
+#pragma unroll
+        for (int i = 0; i < kCount; ++i)
+            if (i / apart % 2 == 0) {
+                const float a = y[i], b = y[i + apart];
+                y[i] = a + b;
+                y[i + apart] = a - b;
+            }
+}
+
+class BlockGroup {
+  public:
+    static constexpr int kMaxThreads = 1024;
+
+    /// Shared memory of the group, `QSTEP_SHARED BlockGroup::Storage storage;` in the kernel.
+    struct Storage {
+        double lanes[kSumLanes];
+        float low[kMaxThreads / kWarp], high[kMaxThreads / kWarp];
+        std::uint32_t largest[kMaxThreads / kWarp];
+    };
+
+    __device__ explicit BlockGroup(Storage& storage)
+        : storage_(storage), rank_(static_cast<int>(threadIdx.x)), size_(static_cast<int>(blockDim.x)) {}
+
+    __device__ std::int64_t rank() const { return rank_; }
+    __device__ std::int64_t size() const { return size_; }
+    __device__ void barrier() const { __syncthreads(); }
+
+    template <typename F>
+    __device__ void for_each(std::int64_t n, F f) const {
+#pragma unroll 4
+        for (std::int64_t i = rank_; i < n; i += size_) f(i);
+    }
+
+    template <typename F>
+    __device__ Extent extent(std::int64_t n, F f) const {
+        float low = std::numeric_limits<float>::infinity(), high = -low;
+        std::uint32_t largest = 0;
+        __syncthreads();
+#pragma unroll 4
+        for (std::int64_t i = rank_; i < n; i += size_) {
+            const float x = f(i);
+            const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x) & 0x7fffffffu;
+            low = fminf(low, x);
+            high = fmaxf(high, x);
+            largest = magnitude > largest ? magnitude : largest;
+        }
+        for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+            low = fminf(low, __shfl_xor_sync(kAllLanes, low, offset));
+            high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, offset));
+            const std::uint32_t other = __shfl_xor_sync(kAllLanes, largest, offset);
+            largest = other > largest ? other : largest;
+        }
+        const int warp = rank_ / kWarp;
+        if (rank_ % kWarp == 0) {
+            storage_.low[warp] = low;
+            storage_.high[warp] = high;
+            storage_.largest[warp] = largest;
+        }
+        __syncthreads();
+        for (int other = 0; other < size_ / kWarp; ++other) {
+            low = fminf(low, storage_.low[other]);
+            high = fmaxf(high, storage_.high[other]);
+            largest = storage_.largest[other] > largest ? storage_.largest[other] : largest;
+        }
+        __syncthreads();
+        // + 0 turns -0 into +0: which zero wins depends on the order.
+        return {low + 0.0f, high + 0.0f, largest < 0x7f800000u};
+    }
+
+    template <typename F>
+    __device__ double sum(std::int64_t n, F f) const {
+        __syncthreads();
+        for (int lane = rank_; lane < kSumLanes; lane += size_) {
+            double total = 0;
+#pragma unroll 4
+            for (std::int64_t i = lane; i < n; i += kSumLanes) total += f(i);
+            storage_.lanes[lane] = total;
+        }
+        return fold();
+    }
+
+    template <typename F>
+    __device__ double sum(std::int64_t n, const Draws& draws, F f) const {
+        if (draws.nearest) return sum(n, [=](std::int64_t i) { return f(i, Draws::kHalf); });
+        if (size_ != kSumLanes || draws.first % 4 != 0)
+            return sum(n, [=](std::int64_t i) { return f(i, draws.word(i)); });
+        __syncthreads();
+        double total = 0;
+        // Each of four neighbouring threads draws a block of words for the four, one of four rows each.
+        const std::uint64_t block = draws.first / 4 + static_cast<std::uint64_t>(rank_ / 4);
+        const auto row = static_cast<std::uint64_t>(rank_ % 4);
+        for (std::int64_t base = 0; base < n; base += 4 * kSumLanes) {
+            Draw4 draw =
+                draws.stream.block(block + static_cast<std::uint64_t>(base / 4) + row * (kSumLanes / 4));
+            transpose_in_quad(draw.word, rank_);
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const std::int64_t i = base + k * kSumLanes + rank_;
+                if (i < n) total += f(i, draw.word[k]);
+            }
+        }
+        storage_.lanes[rank_] = total;
+        return fold();
+    }
+
+    /// A thread takes the elements of one word of signs.
+    template <typename F>
+    __device__ void for_each_sign(std::int64_t n, const Signs& signs, F f) const {
+        constexpr auto kRun = static_cast<std::int64_t>(Signs::kRun),
+                       kWords = static_cast<std::int64_t>(Signs::kWords);
+        const auto skip = static_cast<std::int64_t>(signs.first % Signs::kRun);
+        const std::uint64_t first_run = signs.first / Signs::kRun;
+        const std::int64_t words = (skip + n + kRun - 1) / kRun * kWords;
+        for (std::int64_t at = rank_; at < words; at += size_) {
+            const std::uint32_t word =
+                signs.stream.bits(first_run * Signs::kWords + static_cast<std::uint64_t>(at));
+            const std::int64_t begin = at / kWords * kRun + at % kWords - skip;
+#pragma unroll 4
+            for (int bit = 0; bit < 32; ++bit) {
+                const std::int64_t i = begin + bit * kWords;
+                if (i >= 0 && i < n) f(i, (word >> bit & 1u) << 31);
+            }
+        }
+    }
+
+    /// Three stages between two barriers, the last one or two of them alone.
+    __device__ void walsh_hadamard(float* x, std::int64_t n, std::int64_t from) const {
+        const int end = static_cast<int>(n);
+        int h = static_cast<int>(from);
+        __syncthreads();
+        for (; h * 8 <= end; h *= 8) stages<8>(x, end, h);
+        if (h * 4 <= end) {
+            stages<4>(x, end, h);
+            h *= 4;
+        }
+        if (h * 2 <= end) stages<2>(x, end, h);
+    }
+
+    /// Bitonic merges in which every exchange puts the smaller key first, so keys beyond n need not be there.
+    __device__ void sort(std::uint32_t* keys, std::uint32_t*, std::int64_t n) const {
+        const auto count = static_cast<std::uint32_t>(n);
+        int last = 0;
+        while (std::uint32_t{1} << last < count) ++last;
+        __syncthreads();
+        for (int block = 1; block <= last; ++block) {
+            exchange_pairs(keys, count, block - 1, (std::uint32_t{2} << (block - 1)) - 1);
+            for (int bit = block - 2; bit >= 0; --bit)
+                exchange_pairs(keys, count, bit, std::uint32_t{1} << bit);
+        }
+    }
+
+    /// Few items: several threads of a warp an item. Many: a thread an item.
+    template <typename Range, typename Cost, typename Store>
+    __device__ void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) const {
+        int team = 1;
+        while (team < kWarp && 2 * team * items <= size_) team *= 2;
+        const std::int64_t teams = size_ / team;
+        for (std::int64_t base = 0; base < items; base += teams) {
+            const std::int64_t item = base + rank_ / team;
+            const bool active = item < items;
+            double best = std::numeric_limits<double>::infinity();
+            auto index = std::numeric_limits<std::int32_t>::max();
+            if (active) {
+                const auto [low, high] = range(item);
+                for (auto i = static_cast<std::int32_t>(low) + rank_ % team; i <= high; i += team) {
+                    const double value = cost(item, i);
+                    const bool better = value < best;
+                    best = better ? value : best;
+                    index = better ? i : index;
+                }
+            }
+            for (int offset = team / 2; offset > 0; offset /= 2) {
+                const double other = __shfl_xor_sync(kAllLanes, best, offset);
+                const std::int32_t other_index = __shfl_xor_sync(kAllLanes, index, offset);
+                const bool wins = other < best || (other == best && other_index < index);
+                best = wins ? other : best;
+                index = wins ? other_index : index;
+            }
+            if (active && rank_ % team == 0) store(item, index, best);
+        }
+    }
+
+    /// The sum f(0) + f(1) + ... in turn, the values read by all threads and added by one. In all threads.
+    template <typename F>
+    __device__ double sum_in_turn(std::int64_t n, F f) const {
+        double total = 0;
+        for (std::int64_t base = 0; base < n; base += kSumLanes) {
+            const std::int64_t rest = n - base;
+            const int count = rest < kSumLanes ? static_cast<int>(rest) : static_cast<int>(kSumLanes);
+            __syncthreads();
+            for (int i = rank_; i < count; i += size_) storage_.lanes[i] = f(base + i);
+            __syncthreads();
+#pragma unroll 8
+            for (int i = 0; i < count; ++i) total += storage_.lanes[i];
+        }
+        __syncthreads();
+        return total;
+    }
+
+  private:
+    /// Adds up storage_.lanes; waits before and behind.
+    __device__ double fold() const {
+        __syncthreads();
+        if (rank_ < kWarp) {
+            constexpr int kParts = kSumLanes / kWarp;
+            double part[kParts];
+#pragma unroll
+            for (int i = 0; i < kParts; ++i) part[i] = storage_.lanes[rank_ + i * kWarp];
+#pragma unroll
+            for (int half = kParts / 2; half > 0; half /= 2)
+#pragma unroll
+                for (int i = 0; i < half; ++i) part[i] += part[i + half];
+            const double total = qstep::cuda::group_sum<kWarp>(part[0]);
+            if (rank_ == 0) storage_.lanes[0] = total;
+        }
+        __syncthreads();
+        const double total = storage_.lanes[0];
+        __syncthreads();
+        return total;
+    }
+
+    /// log2(kCount) stages from h on, and a barrier.
+    template <int kCount>
+    __device__ void stages(float* x, int n, int h) const {
+        for (int item = rank_; item < n / kCount; item += size_) {
+            float* first = x + item / h * h * kCount + item % h;
+            float y[kCount];
+#pragma unroll
+            for (int i = 0; i < kCount; ++i) y[i] = first[i * h];
+            butterflies(y);
+#pragma unroll
+            for (int i = 0; i < kCount; ++i) first[i * h] = y[i];
+        }
+        __syncthreads();
+    }
+
+    /// Puts keys[i], i with bit `bit` clear, and keys[i ^ mask] in order; a barrier behind.
+    __device__ void exchange_pairs(std::uint32_t* keys, std::uint32_t n, int bit, std::uint32_t mask) const {
+        const std::uint32_t low = (std::uint32_t{1} << bit) - 1;
+        const std::uint32_t pairs = (n + 2 * low + 1) >> (bit + 1) << bit;
+        for (auto at = static_cast<std::uint32_t>(rank_); at < pairs;
+             at += static_cast<std::uint32_t>(size_)) {
+            const std::uint32_t i = (at & ~low) << 1 | (at & low), partner = i ^ mask;
+            if (partner >= n) continue;
+            const std::uint32_t a = keys[i], b = keys[partner];
+            if (b < a) {
+                keys[i] = b;
+                keys[partner] = a;
+            }
+        }
+        __syncthreads();
+    }
+
+    Storage& storage_;
+    int rank_, size_;
+};
+
+}  // namespace qstep::quant::cuda

@@ -1,0 +1,148 @@
+// Hadamard on a bucket in the registers of a warp: transform, round and transform back in one pass.
+//
+// Of a slot's bits the lowest two are the element of a quad, the next five the thread, the rest the quad:
+// seven or more stages exchange with other threads by shuffles, the others stay within a thread. An element
+// takes some 80 instructions, which is what 75 % of a copy's rate leaves time for on an H200.
+#pragma once
+
+#include "quant/cuda/quad_tile.cuh"
+#include "quant/cuda/task.h"
+#include "quant/hadamard.h"
+
+namespace qstep::quant::cuda {
+
+/// Sign bits of a thread's elements.
+template <typename Tile>
+class TileSigns {
+  public:
+    /// Slot p is element begin + p.
+    __device__ TileSigns(const Tile& tile, const Signs& signs, std::int64_t begin) {
+#pragma unroll
+        for (int i = 0; i < kWords; ++i) bits_[i] = 0;
+        if (begin % 4 == 0)
+            draw_quads(tile, signs.stream, static_cast<std::uint64_t>(begin));
+        else
+            draw_elements(tile, signs.stream, begin);
+    }
+
+    /// 0 or 0x80000000.
+    __device__ std::uint32_t of(int quad, int c) const {
+        const int at = 4 * quad + c;
+        return bits_[at / 32] << (31 - at % 32) & 0x80000000u;
+    }
+
+  private:
+    static constexpr int kWords = (4 * Tile::kQuads + 31) / 32;
+
+    __device__ void draw_quads(const Tile& tile, const RandomStream& stream, std::uint64_t begin) {
+        std::uint64_t drawn = ~std::uint64_t{0};
+        Draw4 draw{};
+#pragma unroll
+        for (int v = 0; v < Tile::kQuads; ++v) {
+            // The words of four neighbours are one block; quads of a thread are 128 elements apart, so the
+            // block changes with the run of signs alone.
+            const std::uint64_t e = begin + static_cast<std::uint64_t>(tile.slot(v));
+            if (e / Signs::kRun != drawn) {
+                drawn = e / Signs::kRun;
+                draw = stream.block(drawn * (Signs::kWords / 4) + e % Signs::kWords / 4);
+            }
+            const auto bit = static_cast<std::uint32_t>(e % Signs::kRun / Signs::kWords);
+#pragma unroll
+            for (int c = 0; c < 4; ++c) bits_[4 * v / 32] |= (draw.word[c] >> bit & 1u) << ((4 * v + c) % 32);
+        }
+    }
+    __device__ void draw_elements(const Tile& tile, const RandomStream& stream, std::int64_t begin) {
+#pragma unroll 1
+        for (int v = 0; v < Tile::kQuads; ++v)
+            for (int c = 0; c < 4; ++c) {
+                const Signs from_here{stream, static_cast<std::uint64_t>(begin)};
+                const std::uint32_t bit = from_here.sign(tile.slot(v) + c) >> 31 << ((4 * v + c) % 32);
+#pragma unroll
+                for (int i = 0; i < kWords; ++i) bits_[i] |= v / 8 == i ? bit : 0u;
+            }
+    }
+
+    std::uint32_t bits_[kWords];
+};
+
+/// The stages h = 1, 2, ... padded / 2.
+template <typename Tile>
+__device__ void walsh_hadamard(Tile& tile, int padded) {
+    static_assert(Tile::kThreads == kWarp);
+#pragma unroll
+    for (int h = 1; h < 4; h *= 2)
+        if (h < padded)
+#pragma unroll
+            for (int v = 0; v < Tile::kQuads; ++v)
+#pragma unroll
+                for (int c = 0; c < 4; ++c)
+                    if (c / h % 2 == 0) {
+                        const float a = tile.x[v][c], b = tile.x[v][c + h];
+                        tile.x[v][c] = a + b;
+                        tile.x[v][c + h] = a - b;
+                    }
+#pragma unroll
+    for (int apart = 1; apart < kWarp; apart *= 2)
+        if (4 * apart < padded) {
+            // a + b or a - b: the multiplication is exact, so this rounds once like the other.
+            const float factor = threadIdx.x & apart ? -1.0f : 1.0f;
+#pragma unroll
+            for (int v = 0; v < Tile::kQuads; ++v)
+#pragma unroll
+                for (int c = 0; c < 4; ++c)
+                    tile.x[v][c] =
+                        fmaf(tile.x[v][c], factor, __shfl_xor_sync(kAllLanes, tile.x[v][c], apart));
+        }
+#pragma unroll
+    for (int w = 1; w < Tile::kQuads; w *= 2)
+        if (Tile::kStride * w < padded)
+#pragma unroll
+            for (int v = 0; v < Tile::kQuads; ++v)
+                if (v / w % 2 == 0)
+#pragma unroll
+                    for (int c = 0; c < 4; ++c) {
+                        const float a = tile.x[v][c], b = tile.x[v + w][c];
+                        tile.x[v][c] = a + b;
+                        tile.x[v + w][c] = a - b;
+                    }
+}
+
+/// The bucket of n elements from `begin` on; 0 < n <= padded <= the tile's capacity, or n = 0 and padded = 1.
+/// draw: element whose word belongs to slot 0. Returns the spread.
+template <typename Tile, typename Sink>
+__device__ double rotate_and_quantize(const Task& task, const Draws& draws, const Sink& sink,
+                                      std::int64_t begin, int n, int padded, std::int64_t draw) {
+    Tile tile(static_cast<int>(threadIdx.x) % kWarp);
+    const Slots elements{begin, 0, n}, rotated{0, 0, padded};
+    const bool vectors = task.vectors && begin % 4 == 0;
+    tile.load(task.in, elements, vectors, 0.0f);
+    const TileSigns<Tile> signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0}, begin);
+    const Hadamard::Scale scale = Hadamard::scale(tile.extent([](float x) { return fabsf(x); }), padded);
+    tile.for_each([&](float& x, int v, int c) {
+        x = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x * scale.forward) ^ signs.of(v, c));
+    });
+    walsh_hadamard(tile, padded);
+    // What is beyond the vector must neither change its range nor add to its spread.
+    tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], 0));
+    const Standard::Fit fit = Standard::fit(tile.extent([](float x) { return x; }), task.levels);
+    tile.refill(rotated, fit.low);
+    const Standard::Rounder rounder(fit);
+    double spread = tile.round(rounder, draws, draw, padded) * rounder.scale() * scale.variance;
+    walsh_hadamard(tile, padded);
+    // 2^e / P is a float for every P that a tile holds, and a product with it rounds once.
+    const auto backward = static_cast<float>(scale.backward);
+    tile.for_each([&](float& x, int v, int c) {
+        constexpr float kLargest = std::numeric_limits<float>::max();
+        const float value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ signs.of(v, c)) * backward;
+        // + 0 turns -0 into +0.
+        x = fminf(fmaxf(value, -kLargest), kLargest) + 0.0f;
+    });
+    if (!scale.finite) {
+        tile.fill(kNotANumber);
+        spread = std::numeric_limits<double>::quiet_NaN();
+    }
+    tile.store(sink, elements, vectors && sink.vectors());
+    return spread;
+}
+
+}  // namespace qstep::quant::cuda

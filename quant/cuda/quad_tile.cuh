@@ -1,0 +1,221 @@
+// A small bucket in the registers of kThreads neighbouring threads of a warp, kQuads aligned quads of
+// elements in each: read once, 16 bytes a thread, and all four words of a Philox block used where they are
+// drawn.
+//
+// A bucket may begin inside a quad. Its elements then sit at slots `shift` .. `shift` + n - 1. Slot 0 is
+// element `base` of the gradient, a multiple of 4; thread t holds slots 4 (t + kThreads v) + c, c < 4, v <
+// kQuads. A sum's lane is that of the slot modulo kSumLanes: shifting turns the lanes in a circle, and the
+// order in which they are folded is the same all around.
+#pragma once
+
+#include "kernels/cuda/device/reduce.cuh"
+#include "quant/cuda/sinks.cuh"
+#include "quant/group.h"
+
+namespace qstep::quant::cuda {
+
+using qstep::cuda::kAllLanes;
+using qstep::cuda::kWarp;
+
+/// Where a bucket's elements lie: slots shift .. end - 1 behind element `base`.
+struct Slots {
+    std::int64_t base;
+    int shift, end;
+
+    /// n elements from `begin` on.
+    static __device__ Slots of(std::int64_t begin, int n) {
+        const int shift = static_cast<int>(begin % 4);
+        return {begin - shift, shift, shift + n};
+    }
+    __device__ bool holds(int slot) const { return slot >= shift && slot < end; }
+    __device__ bool holds_quad(int slot) const { return slot >= shift && slot + 4 <= end; }
+};
+
+template <int Threads, int Quads>
+class QuadTile {
+    static_assert(Threads >= 4 && Threads <= kWarp);
+
+  public:
+    static constexpr int kThreads = Threads, kQuads = Quads;
+    static constexpr int kStride = 4 * kThreads;
+    static constexpr int kCapacity = kStride * kQuads;
+    /// Quads of a thread whose elements are in different lanes.
+    static constexpr int kSets = kCapacity < kSumLanes ? kQuads : static_cast<int>(kSumLanes) / kStride;
+
+    float x[kQuads][4];
+
+    /// thread: within the bucket's threads.
+    __device__ explicit QuadTile(int thread) : thread_(thread) {}
+
+    __device__ int slot(int quad) const { return 4 * thread_ + kStride * quad; }
+
+    /// Slots without an element get `rest`.
+    __device__ void load(const float* in, const Slots& slots, bool vectors, float rest) {
+        const float* from = in + slots.base;
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v) {
+            if (vectors && slots.holds_quad(slot(v))) {
+                load_floats(x[v], from + slot(v));
+            } else {
+#pragma unroll
+                for (int c = 0; c < 4; ++c) x[v][c] = slots.holds(slot(v) + c) ? from[slot(v) + c] : rest;
+            }
+        }
+    }
+
+    /// Slots without an element get `rest` instead of what they hold.
+    __device__ void refill(const Slots& slots, float rest) {
+        if (slots.shift == 0 && slots.end == kCapacity) return;
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v)
+#pragma unroll
+            for (int c = 0; c < 4; ++c)
+                if (!slots.holds(slot(v) + c)) x[v][c] = rest;
+    }
+
+    /// Extent of f(x) over all slots, in all threads.
+    template <typename F>
+    __device__ Extent extent(F f) const {
+        float low = std::numeric_limits<float>::infinity(), high = -low;
+        std::uint32_t largest = 0;
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v)
+#pragma unroll
+            for (int c = 0; c < 4; ++c) {
+                const float value = f(x[v][c]);
+                const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu;
+                low = fminf(low, value);
+                high = fmaxf(high, value);
+                largest = magnitude > largest ? magnitude : largest;
+            }
+#pragma unroll
+        for (int offset = kThreads / 2; offset > 0; offset /= 2) {
+            low = fminf(low, __shfl_xor_sync(kAllLanes, low, offset));
+            high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, offset));
+            const std::uint32_t other = __shfl_xor_sync(kAllLanes, largest, offset);
+            largest = other > largest ? other : largest;
+        }
+        // + 0 turns -0 into +0: which zero wins depends on the order.
+        return {low + 0.0f, high + 0.0f, largest < 0x7f800000u};
+    }
+
+    /// Lanes of a sum over the slots, of which a thread has four a set.
+    struct Lanes {
+        double of[kSets][4] = {};
+        __device__ double& at(int quad, int c) { return of[quad % kSets][c]; }
+    };
+
+    /// The sum, folded in the documented order, in all threads.
+    __device__ double fold(Lanes& lanes) const {
+#pragma unroll
+        for (int half = kSets / 2; half > 0; half /= 2)
+#pragma unroll
+            for (int set = 0; set < half; ++set)
+#pragma unroll
+                for (int c = 0; c < 4; ++c) lanes.of[set][c] += lanes.of[set + half][c];
+        // Four sums over the same threads: each half, then quarter, of the threads goes on with a part of
+        // them.
+        constexpr int kHalf = kThreads / 2, kQuarter = kThreads / 4;
+        const bool second_half = thread_ & kHalf, second_quarter = thread_ & kQuarter;
+        double(&lane)[4] = lanes.of[0];
+        double pair[2];
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+            pair[c] = (second_half ? lane[c + 2] : lane[c]) +
+                      __shfl_xor_sync(kAllLanes, second_half ? lane[c] : lane[c + 2], kHalf);
+        double total = (second_quarter ? pair[1] : pair[0]) +
+                       __shfl_xor_sync(kAllLanes, second_quarter ? pair[0] : pair[1], kQuarter);
+#pragma unroll
+        for (int offset = kThreads / 8; offset > 0; offset /= 2)
+            total += __shfl_xor_sync(kAllLanes, total, offset);
+        // The last two folds are those of the four.
+        total += __shfl_xor_sync(kAllLanes, total, kHalf);
+        return total + __shfl_xor_sync(kAllLanes, total, kQuarter);
+    }
+
+    /// Sum of x^2. Slots without an element must hold 0.
+    __device__ double squares() const {
+        Lanes lanes;
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v)
+#pragma unroll
+            for (int c = 0; c < 4; ++c) {
+                const double wide = x[v][c];
+                lanes.at(v, c) += wide * wide;
+            }
+        return fold(lanes);
+    }
+
+    /// x = rounded x. The word of slot p is that of element `first` + p; `first` is a multiple of 4 unless
+    /// the tile holds less than a quad. Slots from `end` on stay. Returns the spread before scaling.
+    template <typename Rounder>
+    __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end) {
+        Lanes lanes;
+        const std::uint64_t block =
+            static_cast<std::uint64_t>(first) / 4 + static_cast<std::uint64_t>(thread_);
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v)
+            if (slot(v) < end) {
+                Draw4 draw{{Draws::kHalf, Draws::kHalf, Draws::kHalf, Draws::kHalf}};
+                if (!draws.nearest)
+                    draw = draws.stream.block(block + static_cast<std::uint64_t>(v * kThreads));
+                if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
+#pragma unroll
+                for (int c = 0; c < 4; ++c) lanes.at(v, c) += rounder(x[v][c], draw.word[c], x[v][c]);
+            }
+        return fold(lanes);
+    }
+
+    template <typename Sink>
+    __device__ void store(const Sink& sink, const Slots& slots, bool vectors) const {
+        using Fetched = typename Sink::template Fetched<4>;
+        Fetched ahead{};
+        if (vectors && slots.holds_quad(slot(0))) ahead = sink.template fetch<4>(slots.base + slot(0));
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v) {
+            const Fetched fetched = ahead;
+            // What the next quad needs is asked for before this one is stored.
+            if (v + 1 < kQuads && vectors && slots.holds_quad(slot(v + 1)))
+                ahead = sink.template fetch<4>(slots.base + slot(v + 1));
+            const std::int64_t e = slots.base + slot(v);
+            if (vectors && slots.holds_quad(slot(v))) {
+                sink.template put<4>(e, x[v], fetched);
+            } else {
+#pragma unroll
+                for (int c = 0; c < 4; ++c)
+                    if (slots.holds(slot(v) + c)) {
+                        const float value[1] = {x[v][c]};
+                        sink.template put<1>(e + c, value, sink.template fetch<1>(e + c));
+                    }
+            }
+        }
+    }
+
+    /// f(x, quad, c) for the thread's elements.
+    template <typename F>
+    __device__ void for_each(F f) {
+#pragma unroll
+        for (int v = 0; v < kQuads; ++v)
+#pragma unroll
+            for (int c = 0; c < 4; ++c) f(x[v][c], v, c);
+    }
+    __device__ void fill(float value) {
+        for_each([=](float& x, int, int) { x = value; });
+    }
+
+  private:
+    /// Word c becomes word c + by, in a circle.
+    static __device__ Draw4 turned(Draw4 draw, int by) {
+        const auto turn = [](const Draw4& d, bool one, bool two) {
+            const Draw4 once{{one ? d.word[1] : d.word[0], one ? d.word[2] : d.word[1],
+                              one ? d.word[3] : d.word[2], one ? d.word[0] : d.word[3]}};
+            return Draw4{{two ? once.word[2] : once.word[0], two ? once.word[3] : once.word[1],
+                          two ? once.word[0] : once.word[2], two ? once.word[1] : once.word[3]}};
+        };
+        return turn(draw, by & 1, by & 2);
+    }
+
+    int thread_;
+};
+
+}  // namespace qstep::quant::cuda

@@ -1,0 +1,52 @@
+// The public interface of a CUDA codec, made from one function template that works for every sink.
+#pragma once
+
+#include "quant/cuda/sinks.cuh"
+#include "quant/cuda/task.h"
+
+namespace qstep::quant::cuda {
+
+/// Derived has `template <class Sink> void run(Context&, const Task&, const Sink&, const Tensor& variance)`.
+template <typename Derived>
+class SinkCodec : public GradientCodec {
+  public:
+    SinkCodec(const CodecSettings& settings, const Buckets& buckets)
+        : GradientCodec(settings), buckets_(buckets) {}
+
+    void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+                  const Tensor& variance) override {
+        const Task task = make_task(settings(), buckets_, in, step, variance);
+        const float* from = task.in;
+        float* to = out.as<float>();
+        const std::int64_t count = buckets_.elements;
+        QSTEP_CHECK(out.count() == count, "the codec was made for {} elements, got {}", count, out.count());
+        QSTEP_CHECK(to == from || to + count <= from || from + count <= to, "out and in overlap in part");
+        derived().run(context, task, StoreSink(to), variance);
+    }
+
+    void quantize_and_update(Context& context, const UpdateTensors& tensors, const SgdSettings& sgd,
+                             const Tensor& step, const Tensor& variance, const Tensor&) override {
+        const Task task = make_task(settings(), buckets_, tensors.gradient, step, variance);
+        check_tensor(tensors.parameters, "parameters", DType::f32, tensors.gradient.shape);
+        check_tensor(tensors.momentum, "momentum", DType::f32, tensors.gradient.shape);
+        check_tensor(tensors.lr, "lr", DType::f32, {1});
+        auto *parameters = tensors.parameters.as<float>(), *momentum = tensors.momentum.as<float>();
+        const float* lr = tensors.lr.as<float>();
+        if (sgd.nesterov)
+            derived().run(context, task, SgdSink<true>(parameters, momentum, lr, sgd), variance);
+        else
+            derived().run(context, task, SgdSink<false>(parameters, momentum, lr, sgd), variance);
+    }
+
+    bool update_needs_buffer() const override { return false; }
+
+  protected:
+    const Buckets& buckets() const { return buckets_; }
+
+  private:
+    Derived& derived() { return static_cast<Derived&>(*this); }
+
+    Buckets buckets_;
+};
+
+}  // namespace qstep::quant::cuda

@@ -1,0 +1,115 @@
+// Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
+//
+// A bucket of 512 elements and 16 levels takes some 14 layers of 10 steps, each a barrier apart. What a fit
+// needs lies in shared memory where it fits into kMostShared bytes; else every block has its share of the
+// workspace, and takes one bucket after another.
+#include "quant/smart.h"
+
+#include "quant/cuda/block_buckets.cuh"
+#include "quant/cuda/codecs.h"
+#include "quant/cuda/sink_codec.cuh"
+
+namespace qstep::quant::cuda {
+
+namespace {
+
+/// Half of what a multiprocessor has, so that two blocks share one at least.
+constexpr std::int64_t kMostShared = 96 << 10;
+/// Two blocks for every multiprocessor of a large GPU, as long as their scratch memory is affordable.
+constexpr std::int64_t kMostFitters = 264;
+constexpr std::int64_t kMostScratch = std::int64_t{1} << 31;
+
+/// Choices of two bytes: three of these fits share a multiprocessor where two of Smart's would.
+struct NarrowSmart : Smart {
+    static constexpr std::int64_t kMostValues = 65536;
+
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit, const Extent& extent, const float* x,
+                                      std::int64_t n, const FitContext& context) {
+        Smart::fit<std::uint16_t>(group, fit, extent, x, n, context);
+    }
+};
+
+std::int64_t rounded(std::int64_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+class SmartCodec : public SinkCodec<SmartCodec> {
+    friend SinkCodec<SmartCodec>;
+
+  public:
+    SmartCodec(Context& context, const CodecSettings& settings, std::int64_t count)
+        : SinkCodec(settings, {count, settings.bucket_size}),
+          candidates_(candidates_of(buckets().size)),
+          narrow_(candidates_ + 2 <= NarrowSmart::kMostValues) {
+        fit_bytes_ = rounded(narrow_ ? Smart::scratch_bytes<std::uint16_t>(candidates_, settings.levels)
+                                     : Smart::scratch_bytes<>(candidates_, settings.levels));
+        if (fit_bytes_ > kMostScratch)
+            fail_usage(
+                "smart would look at {} candidates for {} levels, which takes {:.1f} GiB; lower "
+                "--smart-candidates, --levels or --bucket-size",
+                candidates_, settings.levels, static_cast<double>(fit_bytes_) / (1 << 30));
+        const std::int64_t staged = buckets().small() ? staged_bytes(buckets().size) : 0;
+        in_shared_ = buckets().small() && staged + fit_bytes_ <= kMostShared;
+        fitters_ =
+            std::clamp<std::int64_t>(std::min(kMostScratch / fit_bytes_, kMostFitters), 1, buckets().count());
+        context.workspace().reserve(workspace_bytes());
+    }
+
+  private:
+    std::int64_t candidates_of(std::int64_t n) const {
+        return Smart::candidate_count(n, settings().smart_candidates_percent);
+    }
+    std::int64_t spreads_bytes() const { return rounded(buckets().count() * std::int64_t{sizeof(double)}); }
+    std::size_t workspace_bytes() const {
+        const std::int64_t scratch = in_shared_ ? 0 : fitters_ * fit_bytes_;
+        const std::int64_t bytes =
+            buckets().small() ? spreads_bytes() + scratch : LongBuckets<Smart>::bytes(buckets(), scratch);
+        return static_cast<std::size_t>(bytes);
+    }
+
+    template <typename Sink>
+    void run(Context& context, Task task, const Sink& sink, const Tensor& variance) {
+        task.candidates = candidates_;
+        task.last_candidates = candidates_of(task.buckets.length(task.buckets.count() - 1));
+        auto* memory = static_cast<char*>(context.workspace().lend(workspace_bytes()));
+        if (task.buckets.small()) return whole_buckets(context, task, sink, variance, memory);
+        const auto parts = LongBuckets<Smart>::at(memory, task.buckets);
+        if (narrow_)
+            launch_long_buckets<Smart, NarrowSmart>(context, "smart", task, sink, parts, fitters_,
+                                                    fit_bytes_);
+        else
+            launch_long_buckets<Smart>(context, "smart", task, sink, parts, fitters_, fit_bytes_);
+        write_total(context, parts.spreads, task.buckets.chunks(), 1, variance);
+    }
+
+    /// A bucket is at most a chunk here, so its candidates are few enough for narrow choices.
+    template <typename Sink>
+    void whole_buckets(Context& context, const Task& task, const Sink& sink, const Tensor& variance,
+                       char* memory) {
+        auto* spreads = reinterpret_cast<double*>(memory);
+        const std::int64_t staged = staged_bytes(task.buckets.size);
+        const std::int64_t shared = staged + (in_shared_ ? fit_bytes_ : 0);
+        char* scratch = in_shared_ ? nullptr : memory + spreads_bytes();
+        qstep::cuda::launch(
+            context, "smart", whole_buckets_kernel<NarrowSmart, Sink>,
+            {in_shared_ ? task.buckets.count() : fitters_, kBlockThreads, static_cast<std::size_t>(shared)},
+            task, sink, spreads, scratch, fit_bytes_);
+        write_total(context, spreads, task.buckets.count(), task.buckets.buckets_per_run(), variance);
+    }
+
+    std::int64_t candidates_;
+    bool narrow_;
+    std::int64_t fit_bytes_ = 0;
+    bool in_shared_ = false;
+    std::int64_t fitters_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings,
+                                          std::int64_t count) {
+    return std::make_unique<SmartCodec>(context, settings, count);
+}
+
+}  // namespace qstep::quant::cuda

@@ -1,0 +1,52 @@
+#include "quant/cuda/task.h"
+
+#include "kernels/cuda/device/vector.cuh"
+#include "quant/cuda/block_group.cuh"
+
+namespace qstep::quant::cuda {
+
+namespace {
+
+constexpr int kTotalThreads = static_cast<int>(kSumLanes);
+
+// One block. 8 bytes a spread; a gradient of 64 M elements in small buckets has 8,192 runs.
+__global__ void __launch_bounds__(kTotalThreads)
+    total_kernel(const double* spreads, std::int64_t count, std::int64_t run, double* variance) {
+    QSTEP_SHARED BlockGroup::Storage storage;
+    const BlockGroup group(storage);
+    const std::int64_t runs = (count + run - 1) / run;
+    const double total = group.sum(runs, [=](std::int64_t i) {
+        const std::int64_t first = i * run, end = first + run < count ? first + run : count;
+        double sum = 0;
+        for (std::int64_t at = first; at < end; ++at) sum += spreads[at];
+        return sum;
+    });
+    // One NaN for all devices.
+    if (group.rank() == 0) *variance = total == total ? total : std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace
+
+Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
+               const Tensor& variance) {
+    QSTEP_CHECK(in.count() == buckets.elements, "the codec was made for {} elements, got {}",
+                buckets.elements, in.count());
+    check_tensor(step, "step", DType::i64, {1});
+    check_tensor(variance, "variance", DType::f64, {1});
+    const float* from = in.as<float>();
+    return {from,
+            buckets,
+            settings.levels,
+            settings.seed,
+            step.as<std::int64_t>(),
+            settings.rounding == Rounding::nearest,
+            qstep::cuda::aligned_for_vectors(from)};
+}
+
+void write_total(Context& context, const double* spreads, std::int64_t count, std::int64_t run,
+                 const Tensor& variance) {
+    qstep::cuda::launch(context, "codec variance", total_kernel, {1, kTotalThreads}, spreads, count, run,
+                        variance.as<double>());
+}
+
+}  // namespace qstep::quant::cuda

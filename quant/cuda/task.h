@@ -1,0 +1,44 @@
+// What the kernels of one quantize() call share, and the steps that all CUDA codecs have in common.
+#pragma once
+
+#include "engine/tensor.h"
+#include "quant/buckets.h"
+#include "quant/codec.h"
+
+namespace qstep::quant::cuda {
+
+struct Task {
+    const float* in;
+    Buckets buckets;
+    std::int64_t levels;
+    std::uint64_t seed;
+    /// Device memory.
+    const std::int64_t* step;
+    bool nearest;
+    /// Whether `in` suits 16-byte accesses.
+    bool vectors;
+    /// Of a whole bucket, and of the last one (smart).
+    std::int64_t candidates = 0, last_candidates = 0;
+
+    QSTEP_HOST_DEVICE std::uint32_t step_number() const { return static_cast<std::uint32_t>(*step); }
+    /// Draws of element 0, 1, ...
+    QSTEP_HOST_DEVICE Draws draws() const { return {{seed, Purpose::rounding, step_number()}, 0, nearest}; }
+    QSTEP_HOST_DEVICE FitContext fit_context(std::int64_t bucket, void* scratch) const {
+        return {seed,
+                step_number(),
+                levels,
+                bucket,
+                bucket == buckets.count() - 1 ? last_candidates : candidates,
+                scratch};
+    }
+};
+
+/// Checks the arguments of a codec for `buckets` and gathers them.
+Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
+               const Tensor& variance);
+
+/// variance = sum of `count` spreads: `run` neighbours at a time in turn, then in the order of quant/group.h.
+void write_total(Context& context, const double* spreads, std::int64_t count, std::int64_t run,
+                 const Tensor& variance);
+
+}  // namespace qstep::quant::cuda
