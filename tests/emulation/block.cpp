@@ -37,7 +37,7 @@ std::string BlockRunner::run(int threads, Order order, const std::function<void(
     done_ = 0;
     at_barrier_ = barrier_sum_ = 0;
     misuse_.clear();
-    threads_.assign(static_cast<std::size_t>(threads), Thread{State::unstarted, {}, nullptr, nullptr, {}});
+    threads_.assign(static_cast<std::size_t>(threads), Thread{State::unstarted, {}, nullptr, {}});
     warps_.resize(static_cast<std::size_t>(threads + warpSize - 1) / warpSize);
     for (Warp& warp : warps_) warp.arrived = 0;
     order_.resize(static_cast<std::size_t>(threads));
@@ -47,8 +47,8 @@ std::string BlockRunner::run(int threads, Order order, const std::function<void(
     turns_.assign(order_.begin(), order_.end());
 
     take_turn();
-    Suspended first = stacks_.start(&fiber_entry, &threads_[static_cast<std::size_t>(current_)].stack);
-    switch_flow(scheduler_, first);
+    scheduler_ = thread_flow();
+    resume_current(scheduler_);
 
     // Where a thread never came to its end its stack is simply taken from it.
     stacks_.reclaim_all();
@@ -57,12 +57,13 @@ std::string BlockRunner::run(int threads, Order order, const std::function<void(
 }
 
 void BlockRunner::fiber_entry() {
+    flow_begins();
     block_runner().run_threads();
 }
 
 // One fiber runs thread after thread, so that a kernel without barriers never switches.
 void BlockRunner::run_threads() {
-    void* const stack = threads_[static_cast<std::size_t>(current_)].stack;
+    const Flow own = threads_[static_cast<std::size_t>(current_)].flow;
     for (;;) {
         enter(current_);
         (*body_)();
@@ -71,11 +72,11 @@ void BlockRunner::run_threads() {
         if (!take_turn()) leave();
         Thread& next = threads_[static_cast<std::size_t>(current_)];
         if (next.state == State::unstarted) {
-            next.stack = stack;
+            next.flow = own;
             continue;
         }
-        stacks_.give_back(stack);
-        Suspended never;
+        stacks_.give_back(own);
+        Flow never;
         resume_current(never);
     }
 }
@@ -92,9 +93,10 @@ void BlockRunner::enter(int index) {
     threads_[static_cast<std::size_t>(index)].state = State::ready;
 }
 
-void BlockRunner::resume_current(Suspended& from) {
+void BlockRunner::resume_current(Flow& from) {
     Thread& next = threads_[static_cast<std::size_t>(current_)];
-    switch_flow(from, next.state == State::unstarted ? stacks_.start(&fiber_entry, &next.stack) : next.flow);
+    if (next.state == State::unstarted) next.flow = stacks_.start(&fiber_entry);
+    switch_flow(from, next.flow);
 }
 
 void BlockRunner::wait(const char* name, std::source_location where) {
@@ -118,8 +120,9 @@ void BlockRunner::block_barrier(const char* name, std::source_location where) {
         barrier_name_ = name;
         barrier_where_ = where;
     } else if (!same_place(barrier_where_, where)) {
-        misuse(fmt::format("thread {} waits in {} at {} while others wait in {} at {}", current_, name,
-                           place(where), barrier_name_, place(barrier_where_)));
+        misuse_ = fmt::format("thread {} waits in {} at {} while others wait in {} at {}", current_, name,
+                              place(where), barrier_name_, place(barrier_where_));
+        leave();
     }
     if (++at_barrier_ < count_) return wait(name, where);
     at_barrier_ = 0;
@@ -138,18 +141,23 @@ WarpValues BlockRunner::warp_collective(const char* name, unsigned mask, std::ui
                                         std::source_location where) {
     const int own = current_, first = own / warpSize * warpSize;
     Warp& warp = warps_[static_cast<std::size_t>(own / warpSize)];
-    if (mask != kFullMask)
-        misuse(fmt::format("{} at {} with the mask {:#x}: only whole warps are supported", name, place(where),
-                           mask));
-    if (first + warpSize > count_)
-        misuse(fmt::format("{} at {} in a warp of {} threads: the block's size is no multiple of 32", name,
-                           place(where), count_ - first));
+    if (mask != kFullMask) {
+        misuse_ = fmt::format("{} at {} with the mask {:#x}: only whole warps are supported", name,
+                              place(where), mask);
+        leave();
+    }
+    if (first + warpSize > count_) {
+        misuse_ = fmt::format("{} at {} in a warp of {} threads: the block's size is no multiple of 32", name,
+                              place(where), count_ - first);
+        leave();
+    }
     if (warp.arrived == 0) {
         warp.name = name;
         warp.where = where;
     } else if (!same_place(warp.where, where)) {
-        misuse(fmt::format("thread {} waits in {} at {} while others of its warp wait in {} at {}", own, name,
-                           place(where), warp.name, place(warp.where)));
+        misuse_ = fmt::format("thread {} waits in {} at {} while others of its warp wait in {} at {}", own,
+                              name, place(where), warp.name, place(warp.where));
+        leave();
     }
     // Two sets: a thread writes the next values while slower ones may still read these.
     std::uint64_t* const values = warp.values[warp.parity];
@@ -175,13 +183,8 @@ std::string BlockRunner::describe_waiting() const {
         together, count_, waits->waits_in, place(waits->where), done_, count_ - done_ - together);
 }
 
-void BlockRunner::misuse(const std::string& what) {
-    misuse_ = what;
-    leave();
-}
-
 void BlockRunner::leave() {
-    Suspended never;
+    Flow never;
     switch_flow(never, scheduler_);
     std::abort();
 }

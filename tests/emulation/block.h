@@ -31,8 +31,7 @@ class BlockRunner {
     enum class State : std::uint8_t { unstarted, ready, waiting, done };
     struct Thread {
         State state;
-        Suspended flow;
-        void* stack;
+        Flow flow;
         const char* waits_in;
         std::source_location where;
     };
@@ -49,10 +48,10 @@ class BlockRunner {
     /// The next thread whose turn it is becomes the current one; false where all wait or are done.
     bool take_turn();
     void wait(const char* name, std::source_location where);
-    void resume_current(Suspended& from);
+    void resume_current(Flow& from);
     void wake(int first, int count);
     void enter(int index);
-    [[noreturn]] void misuse(const std::string& what);
+    /// Gives up the block; nothing on the stacks of its threads is destroyed any more.
     [[noreturn]] void leave();
     std::string describe_waiting() const;
 
@@ -60,7 +59,7 @@ class BlockRunner {
     int count_ = 0;
     int done_ = 0;
     int current_ = 0;
-    Suspended scheduler_;
+    Flow scheduler_;
     std::vector<Thread> threads_;
     std::vector<Warp> warps_;
     std::vector<int> order_;
