@@ -128,6 +128,8 @@ void run(std::vector<std::string> arguments) {
     const DataSplits data = make_synthetic(kBatches * options.batch_size, 1);
     SessionSettings settings = session_settings(options, data);
     settings.test_batch = 0;
+    // The profile times quantization and update one by one.
+    settings.keep_quantized = profile;
     Session session(context, settings);
     Stepper stepper(session, data.train, options);
     for (int i = 0; i < kWarmUpSteps; ++i) stepper.step();

@@ -125,6 +125,7 @@ int dump(const CommandLine& command_line) {
     SessionSettings settings = session_settings(options, data);
     settings.test_batch = 0;
     settings.dropout = false;
+    settings.keep_quantized = true;
     Session session(context, settings);
     dump_step(options.dump_step, session, data.train, options);
     fmt::print("step {} written to {}\n", options.max_steps, options.dump_step);

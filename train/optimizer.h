@@ -14,15 +14,21 @@ namespace qstep {
 class Optimizer {
   public:
     /// Plans for the gradients of a store with all its parameters declared; reserves workspace in `context`.
+    /// keep_quantized: the quantized gradient is wanted, so it is written to memory also where a step could
+    /// do without.
     Optimizer(Context& context, const CodecSettings& codec, const SgdSettings& sgd,
-              std::int64_t parameter_count);
+              std::int64_t parameter_count, bool keep_quantized = false);
 
-    /// Memory for the quantized gradient and its variance; called once for each phase of the arena.
+    /// Memory for the variance and, where it is kept, the quantized gradient; called once for each phase of
+    /// the arena.
     void allocate(Arena& arena);
 
-    /// quantize(), then update(). Learning rate and step number are read from device memory.
+    /// Quantizes and updates, in one launch where the device can and the quantized gradient is not kept; else
+    /// quantize(), then update(), which give the same bits. Learning rate and step number are read from
+    /// device memory.
     void step(Context& context, const ParameterStore& parameters, const StepState& state);
-    /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization.
+    /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization. This
+    /// and the next two need keeps_quantized().
     void quantize(Context& context, const ParameterStore& parameters, const StepState& state);
     /// Momentum SGD with applied_gradient() on the store's values and momentum.
     void update(Context& context, const ParameterStore& parameters, const StepState& state);
@@ -32,12 +38,15 @@ class Optimizer {
     /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient; 0 without quantization, NaN
     /// when the gradient was not finite.
     Tensor variance() const { return variance_; }
+    /// Whether the quantized gradient, if there is one, goes through memory.
+    bool keeps_quantized() const { return !quantizes() || keep_quantized_ || codec_->update_needs_buffer(); }
     bool quantizes() const { return codec_->settings().kind != CodecKind::none; }
 
   private:
     std::unique_ptr<GradientCodec> codec_;
     SgdSettings sgd_;
     std::int64_t parameter_count_;
+    bool keep_quantized_;
     Tensor quantized_, variance_;
 };
 

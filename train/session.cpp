@@ -11,8 +11,8 @@ Session::Session(Context& context, const SessionSettings& settings)
       persistent_(context.device(), "persistent arena"),
       activations_(context.device(), "step arena") {
     settings_.codec.seed = settings.seed;
-    optimizer_ =
-        std::make_unique<Optimizer>(context, settings_.codec, settings.sgd, parameters_.parameter_count());
+    optimizer_ = std::make_unique<Optimizer>(context, settings_.codec, settings.sgd,
+                                             parameters_.parameter_count(), settings.keep_quantized);
     // The first layout only measures; its addresses are never touched.
     lay_out();
     persistent_.commit();

@@ -24,6 +24,8 @@ struct SessionSettings {
     SgdSettings sgd;
     std::uint64_t seed = 0;
     bool dropout = true;
+    /// The quantized gradient stays readable (Optimizer::applied_gradient); a step may be slower.
+    bool keep_quantized = false;
     /// Images a training and an evaluation batch; 0: this session does not train, or not evaluate.
     std::int64_t train_batch = 0, test_batch = 0;
     /// Images in the two data sets, from which follow the sizes of the partial batches.
