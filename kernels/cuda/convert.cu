@@ -28,6 +28,23 @@ struct Convert {
     }
 };
 
+// A kernel, since a copy in a captured step takes longer to start.
+struct Copy {
+    std::uint8_t* to;
+    const std::uint8_t* from;
+
+    static constexpr int kVector = kVectorOf<std::uint8_t>;
+    __device__ void begin() {}
+    template <int kCount>
+    __device__ Packed<std::uint8_t, kCount> load(std::int64_t at) const {
+        return cuda::load<kCount>(from + at);
+    }
+    template <int kCount>
+    __device__ void store(std::int64_t at, const Packed<std::uint8_t, kCount>& input) const {
+        cuda::store<kCount>(to + at, input);
+    }
+};
+
 template <typename To, typename From>
 void convert_all(Context& context, const Tensor& to, const Tensor& from) {
     const Convert<To, From> map{to.as<To>(), from.as<From>()};
@@ -40,9 +57,9 @@ void convert(Context& context, const Tensor& to, const Tensor& from) {
     QSTEP_CHECK(to.count() == from.count(), "conversion from {} to {}: the counts differ",
                 from.shape.to_string(), to.shape.to_string());
     if (to.dtype == from.dtype) {
-        if (to.bytes() > 0)
-            QSTEP_CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDeviceToDevice,
-                                             stream_of(context)));
+        const Copy map{static_cast<std::uint8_t*>(to.data), static_cast<const std::uint8_t*>(from.data)};
+        launch_map(context, "copy", map, static_cast<std::int64_t>(to.bytes()),
+                   aligned_for_vectors(map.to, map.from));
     } else if (to.dtype == DType::f32 && from.dtype == DType::bf16) {
         convert_all<float, bf16>(context, to, from);
     } else if (to.dtype == DType::bf16 && from.dtype == DType::f32) {

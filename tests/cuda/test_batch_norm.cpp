@@ -178,6 +178,7 @@ std::vector<Case> all_cases() {
         {6, 9, 10},      {1, 13, 11, 17}, {7, 129},       // channels that fill no vector
         {2, 3, 3, 300},  {9, 520},        {3, 1000},      // several tiles of channels
         {20000, 1},      {2, 16},         {1, 40, 41, 48},
+        {300, 520},      {2, 100, 45},  // several tiles, several blocks of rows each
     };
     std::vector<Case> cases;
     for (const Shape& shape : shapes)

@@ -123,6 +123,18 @@ TEST_F(Elementwise, ConvertRoundsToNearestEven) {
     }
 }
 
+TEST_F(Elementwise, CopiesAnyType) {
+    for (const DType dtype : {DType::u8, DType::i32, DType::i64, DType::f64})
+        for (const Size& size : kSizes) {
+            Twin from(gpu(), dtype, {size.count}, size.skipped), to(gpu(), dtype, {size.count}, size.skipped);
+            auto* bytes = static_cast<std::uint8_t*>(from.cpu().data);
+            for (std::size_t i = 0; i < from.cpu().bytes(); ++i) bytes[i] = static_cast<std::uint8_t>(i * 37);
+            from.upload();
+            QSTEP_ON_BOTH(c, convert(c, to.on(c), from.on(c)));
+            to.expect_same_bits();
+        }
+}
+
 TEST_F(Elementwise, Sgd) {
     for (const Size& size : kSizes)
         for (const bool nesterov : {false, true}) {

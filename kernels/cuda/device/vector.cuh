@@ -114,6 +114,16 @@ __device__ Packed<T, kCount> load(const T* from) {
     return packed;
 }
 
+template <int kCount, typename T>
+__device__ void store(T* to, const Packed<T, kCount>& packed) {
+    if constexpr (kCount == 1) {
+        *to = packed.value;
+    } else {
+#pragma unroll
+        for (int i = 0; i < packed.kParts; ++i) detail::store_16_bytes(to + i * kVectorOf<T>, packed.part[i]);
+    }
+}
+
 template <typename T, int kCount>
 __device__ void unpack(float (&to)[kCount], const Packed<T, kCount>& from) {
     if constexpr (kCount == 1) {
