@@ -19,6 +19,8 @@ Session::Session(Context& context, const SessionSettings& settings)
     activations_.commit();
     lay_out();
     context.workspace().freeze();
+    for (Prepared* prepared : {&train_, &train_partial_}) capture(*prepared, true);
+    for (Prepared* prepared : {&test_, &test_partial_}) capture(*prepared, false);
     parameters_.initialize(context, settings.seed);
     backend().fill_zero(context, optimizer_->variance().data, optimizer_->variance().bytes());
     set_training_sums({});
@@ -49,7 +51,11 @@ Session::Prepared Session::prepare(std::int64_t batch, bool training) {
     prepared.network =
         std::make_unique<Network>(context_, activations_, *model_, batch, settings_.precision, training,
                                   dropout, training ? training_sums_ : evaluation_sums_);
-    if (!activations_.committed()) return prepared;
+    return prepared;
+}
+
+void Session::capture(Prepared& prepared, bool training) {
+    if (!prepared.network) return;
     Network* network = prepared.network.get();
     prepared.step = backend().capture(context_, [this, network, training](Context& context) {
         network->forward();
@@ -57,7 +63,6 @@ Session::Prepared Session::prepare(std::int64_t batch, bool training) {
         network->backward();
         optimizer_->step(context, parameters_, state_);
     });
-    return prepared;
 }
 
 Session::Prepared& Session::of_size(Prepared& whole, Prepared& partial, std::int64_t batch) {

@@ -77,6 +77,7 @@ class Session {
     };
     void lay_out();
     Prepared prepare(std::int64_t batch, bool training);
+    void capture(Prepared& prepared, bool training);
     void run(Prepared& whole, Prepared& partial, const Batch& batch);
     Prepared& of_size(Prepared& whole, Prepared& partial, std::int64_t batch);
     Sums read_sums(const Tensor& sums);
