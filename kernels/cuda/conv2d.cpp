@@ -50,7 +50,8 @@ ConvPlan* adding_data_plan(const Context& context, const Conv2dShape& shape, DTy
     return conv_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 1});
 }
 
-/// Writes f32 where an engine can, else the type of its operands.
+/// Writes f32 where an engine can, else the type of its operands: cuDNN 9.19 sums products of bf16 in f32 and
+/// then rounds the gradient to bf16.
 struct WeightsPlan {
     ConvPlan& plan;
     DType result;

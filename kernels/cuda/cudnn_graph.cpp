@@ -88,8 +88,9 @@ void read_notes(const CudnnDescriptor& engine, cudnnBackendAttributeName_t name,
 
 }  // namespace
 
-ConvGraph::ConvGraph(const CudnnHandle& handle, const ConvProblem& problem)
-    : x_(describe_tensor(
+ConvGraph::ConvGraph(const CudnnTarget& target, const ConvProblem& problem)
+    : properties_(target.properties),
+      x_(describe_tensor(
           kIds[0], problem.dtype,
           {problem.shape.batch, problem.shape.in_channels, problem.shape.height, problem.shape.width})),
       w_(describe_tensor(kIds[1], problem.pass == ConvPass::backward_weights ? problem.result : problem.dtype,
@@ -109,15 +110,16 @@ ConvGraph::ConvGraph(const CudnnHandle& handle, const ConvProblem& problem)
         .set(names.alpha, CUDNN_TYPE_FLOAT, 1.0f)
         .set(names.beta, CUDNN_TYPE_FLOAT, problem.accumulate != 0 ? 1.0f : 0.0f)
         .finalize(problem.to_string());
-    graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, handle.get())
-        .set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation_)
-        .finalize(problem.to_string());
+    if (target.handle != nullptr)
+        graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, target.handle);
+    graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation_).finalize(problem.to_string());
 }
 
 std::vector<CudnnDescriptor> ConvGraph::configurations(cudnnBackendHeurMode_t mode) const {
     CudnnDescriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph_)
         .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
+    if (properties_ != nullptr) heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *properties_);
     if (heuristic.try_finalize() != CUDNN_STATUS_SUCCESS) return {};
     std::int64_t count = 0;
     if (cudnnBackendGetAttribute(heuristic.raw(), CUDNN_ATTR_ENGINEHEUR_RESULTS,

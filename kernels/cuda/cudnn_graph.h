@@ -9,18 +9,25 @@
 
 namespace qstep::cuda {
 
-/// The graph with all descriptors it is made of. Operands are promised to lie on multiples of kAlignment
-/// bytes.
+/// What engines are asked for: a GPU through a handle or, on machines without one, through its description
+/// (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).
+struct CudnnTarget {
+    cudnnHandle_t handle = nullptr;
+    const CudnnDescriptor* properties = nullptr;
+};
+
+/// The graph with all descriptors it is made of.
 class ConvGraph {
   public:
     static constexpr std::int64_t kIds[] = {1, 2, 3};  // of x, w and y in variant packs
 
-    ConvGraph(const CudnnHandle& handle, const ConvProblem& problem);
+    ConvGraph(const CudnnTarget& target, const ConvProblem& problem);
 
     /// Engine configurations, the ones that the heuristic holds fastest first; empty where it knows none.
     std::vector<CudnnDescriptor> configurations(cudnnBackendHeurMode_t mode) const;
 
   private:
+    const CudnnDescriptor* properties_;
     CudnnDescriptor x_, w_, y_, convolution_, operation_, graph_;
 };
 

@@ -12,7 +12,7 @@ namespace qstep::cuda {
 namespace {
 
 // Engines to time for one problem. Heuristics rank well: the fastest is nearly always among the first few.
-constexpr int kPrecompiled = 8;
+constexpr int kPrecompiled = 12;
 // Each costs some tenths of a second of compilation, for some fifty problems a run.
 constexpr int kCompiled = 2;
 // As much as the activations of a large batch; the workspace is one for all layers.
@@ -42,7 +42,7 @@ class Search {
         : context_(context),
           problem_(problem),
           handle_(cudnn_handle(context).shared_from_this()),
-          graph_(std::make_shared<const ConvGraph>(*handle_, problem)) {}
+          graph_(std::make_shared<const ConvGraph>(CudnnTarget{handle_->get()}, problem)) {}
 
     /// The fastest; where `engine` is not negative, or in deterministic runs, the first that runs, with that
     /// engine's plans before others.
