@@ -30,6 +30,18 @@ cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
     return status;
 }
 
+/// Kernels fail after the call that launched them; what helps to find out which it was.
+const char* advice(cudaError_t status) {
+    switch (status) {
+        case cudaErrorIllegalAddress:
+        case cudaErrorMisalignedAddress:
+        case cudaErrorLaunchFailure:
+            return "; a kernel launched earlier failed: CUDA_LAUNCH_BLOCKING=1 and --no-graph show which";
+        default:
+            return "";
+    }
+}
+
 }  // namespace
 
 cudaStream_t stream_of(const Context& context) {
@@ -44,7 +56,7 @@ void check(cudaError_t status, const char* call, const char* file, int line) {
     cudaGetLastError();  // an error that was reported must not be reported again by a later call
     std::string_view name(file);
     if (const auto slash = name.rfind('/'); slash != std::string_view::npos) name.remove_prefix(slash + 1);
-    fail_run("CUDA: {} [{} failed at {}:{}]", cudaGetErrorString(status), call, name, line);
+    fail_run("CUDA: {}{} [{} failed at {}:{}]", cudaGetErrorString(status), advice(status), call, name, line);
 }
 
 void prepare_launch(const char* name, const void* kernel, const LaunchShape& shape) {

@@ -88,6 +88,10 @@ const char* cudaGetErrorName(cudaError_t error) {
             return "cudaErrorInvalidResourceHandle";
         case cudaErrorNotReady:
             return "cudaErrorNotReady";
+        case cudaErrorIllegalAddress:
+            return "cudaErrorIllegalAddress";
+        case cudaErrorMisalignedAddress:
+            return "cudaErrorMisalignedAddress";
         case cudaErrorLaunchFailure:
             return "cudaErrorLaunchFailure";
         case cudaErrorStreamCaptureUnsupported:

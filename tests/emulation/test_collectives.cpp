@@ -142,6 +142,15 @@ TEST_F(EmulatedCollectives, PartialWarpsAreReported) {
     EXPECT_NE(misuse_of(shuffle_kernel, 33, allocate<int>(160)).find("no multiple of 32"), std::string::npos);
 }
 
+TEST_F(EmulatedCollectives, MisuseInAGraphNamesTheKernel) {
+    const auto step = backend_.capture(context_, [](Context& context) {
+        cuda::launch(context, "misused", half_a_barrier_kernel, {1, 32});
+    });
+    const std::string message = message_of([&] { step->launch(1); });
+    EXPECT_NE(message.find("misused, block 0"), std::string::npos) << message;
+    EXPECT_NE(message.find("--no-graph"), std::string::npos) << message;
+}
+
 TEST_F(EmulatedCollectives, AKernelRunsAfterAMisusedOne) {
     misuse_of(half_a_barrier_kernel, 1024);
     auto* out = allocate<int>(160);
