@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Makes one folder that checks the CUDA backend on a machine that has an NVIDIA driver, CUDA's libraries (cuDNN 9 and
+# cuBLASLt 13, be it inside Python packages) and nothing else: no network, no compiler, no project. Copy it there and
+# start gpu_check.sh in it.
+#
+#   scripts/gpu_bundle.sh [--output FOLDER] [--preset NAME] [--data FOLDER] [--no-build]
+#
+# --output   the folder to make, build/gpu_bundle by default; it must not exist or be an older bundle
+# --preset   which build the programs come from, cuda by default
+# --data     CIFAR-10 in any form: its binary files, or what makes them (unpack_cifar10.py with its pack)
+# --no-build takes the programs as they are
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+output="$root/build/gpu_bundle" preset=cuda data="" build=yes
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --output | --preset | --data)
+            [ $# -ge 2 ] || fail "$1 needs a value."
+            declare "${1#--}=$2"
+            shift 2
+            ;;
+        --no-build) build=no && shift ;;
+        --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
+        *) fail "There is no option '$1'; --help lists them." ;;
+    esac
+done
+
+mebibyte=$((1024 * 1024))
+limit=$((40 * mebibyte)) limit_with_data=$((60 * mebibyte))
+bin="$root/build/$preset"
+
+if [ -e "$output" ] && [ ! -e "$output/gpu_check.sh" ]; then
+    fail "$output exists and is no bundle; name another folder or remove it."
+fi
+[ -z "$data" ] || [ -d "$data" ] || fail "There is no folder $data."
+if [ "$build" = yes ]; then build_preset "$preset"; fi
+
+payload="$(mktemp -d)"
+trap 'rm -rf "$payload"' EXIT
+mkdir -p "$payload"/{apps,tests/golden,lib/system,scripts,bench}
+
+# copy_programs FOLDER FILE...: stripped; without them there is nothing to check.
+copy_programs() {
+    local to="$1" program
+    shift
+    for program in "$@"; do
+        [ -f "$program" ] && [ -x "$program" ] || continue
+        install -m 755 "$program" "$payload/$to/"
+        strip --strip-unneeded "$payload/$to/$(basename "$program")"
+    done
+}
+copy_programs apps "$bin"/apps/*
+copy_programs tests "$bin"/tests/test_cuda_*
+[ -n "$(ls -A "$payload/apps")$(ls -A "$payload/tests")" ] ||
+    fail "No programs in $bin: build the preset '$preset' first, or leave out --no-build."
+
+# What the programs load, but for CUDA's own and the kernel's. The C library and its loader lie apart: they are used
+# only where the machine's own are older.
+is_cuda() { [[ "$1" =~ ^lib(cudnn|cublas|cudart|cuda\.|nvrtc|nvidia|curand|nvJitLink) ]]; }
+is_system() { [[ "$1" =~ ^(ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|util))\.so ]]; }
+while read -r library; do
+    name="$(basename "$library")"
+    if is_cuda "$name"; then continue; fi
+    folder=lib
+    if is_system "$name"; then folder=lib/system; fi
+    cp -L "$library" "$payload/$folder/$name"
+done < <(find "$payload/apps" "$payload/tests" -type f -exec ldd {} + |
+    sed -nE 's/.*=> (\/[^ ]+) .*/\1/p; s/^[[:space:]]*(\/[^ ]*ld-linux[^ ]*) .*/\1/p' | sort -u)
+
+cp "$root/scripts/gpu_compare_steps.py" "$payload/scripts/"
+cp "$root"/bench/*.py "$payload/bench/"
+# The peers take PyTorch's side of a model from here.
+cp "$root"/tests/golden/*.py "$payload/tests/golden/"
+
+rm -rf "$output"
+mkdir -p "$output"
+install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | gzip -9 -n >"$output/payload.tar.gz"
+{
+    echo "commit: $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
+        [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
+    echo "preset: $preset"
+    echo "glibc: $(getconf GNU_LIBC_VERSION)"
+    echo "programs: $(find "$payload/apps" "$payload/tests" -maxdepth 1 -type f -printf '%f\n' | sort | paste -sd' ' -)"
+} >"$output/manifest.txt"
+
+bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
+check_size() {
+    [ "$(bytes_of "$output")" -le "$1" ] ||
+        fail "The bundle takes $(($(bytes_of "$output") / mebibyte)) MiB, more than $(($1 / mebibyte))."
+}
+check_size "$limit"
+if [ -n "$data" ]; then
+    mkdir "$output/data"
+    if [ -f "$data/unpack_cifar10.py" ]; then
+        cp "$data"/unpack_cifar10.py "$data"/*.pack "$output/data/"
+    else
+        cp -r "$data"/. "$output/data/"
+    fi
+    chmod -R u+w "$output/data"
+    check_size "$limit_with_data"
+fi
+echo "$output: $(($(bytes_of "$output") / mebibyte)) MiB. On the machine with the GPU: ./gpu_check.sh"
