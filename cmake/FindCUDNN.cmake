@@ -17,8 +17,9 @@ list(APPEND cudnn_roots ${cudnn_wheels})
 
 find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${cudnn_roots}
     PATH_SUFFIXES include targets/${CMAKE_SYSTEM_PROCESSOR}-linux/include)
-# Wheels have no libcudnn.so, only the name that programs load.
-find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${cudnn_roots}
+# Beside the header first, so that both are of one version. Wheels have no libcudnn.so, only the name that programs
+# load.
+find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${CUDNN_INCLUDE_DIR}/.. ${cudnn_roots}
     PATH_SUFFIXES lib lib64 targets/${CMAKE_SYSTEM_PROCESSOR}-linux/lib)
 mark_as_advanced(CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
 

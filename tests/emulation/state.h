@@ -11,6 +11,7 @@
 
 struct CUgraph_st {
     std::vector<std::function<cudaError_t()>> nodes;
+    std::vector<cudaStream_t> streams;  // that record into it
 };
 struct CUgraphExec_st {
     std::vector<std::function<cudaError_t()>> nodes;

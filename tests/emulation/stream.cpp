@@ -111,13 +111,16 @@ cudaError_t cudaDeviceSynchronize() {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     // Work that waits for captured work belongs to the same graph, where one order serves all streams.
-    if (event->graph != nullptr && capturing_stream != nullptr) stream->graph = event->graph;
+    if (capturing_stream != nullptr && event->graph == capturing_stream->graph && stream->graph == nullptr) {
+        stream->graph = event->graph;
+        stream->graph->streams.push_back(stream);
+    }
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
     if (stream == nullptr || capturing_stream != nullptr) return remember(cudaErrorStreamCaptureUnsupported);
-    stream->graph = new CUgraph_st;
+    stream->graph = new CUgraph_st{{}, {stream}};
     capturing_stream = stream;
     capture_spoilt = false;
     return cudaSuccess;
@@ -127,7 +130,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     *graph = nullptr;
     if (stream == nullptr || stream != capturing_stream) return remember(cudaErrorInvalidValue);
     CUgraph_st* const recorded = stream->graph;
-    stream->graph = nullptr;
+    for (const cudaStream_t joined : recorded->streams) joined->graph = nullptr;
     capturing_stream = nullptr;
     if (capture_spoilt) {
         delete recorded;

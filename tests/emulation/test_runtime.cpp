@@ -117,6 +117,25 @@ TEST_F(EmulatedRuntime, AnEagerStepRunsTheFunctionEachTime) {
     EXPECT_EQ(calls, 5);
 }
 
+TEST_F(EmulatedRuntime, AStreamThatWaitsForACaptureJoinsIt) {
+    int* counter = zero_counter();
+    Context side({DeviceKind::cuda, 0}, 1);
+    const auto in_side = [&] { cuda::launch(side, "count", count_kernel, {3, 32}, counter); };
+    cudaEvent_t forked = nullptr;
+    ASSERT_EQ(cudaEventCreate(&forked), cudaSuccess);
+    const auto step = backend_.capture(context_, [&](Context& context) {
+        cudaEventRecord(forked, cuda::stream_of(context));
+        cudaStreamWaitEvent(cuda::stream_of(side), forked);
+        in_side();
+    });
+    EXPECT_EQ(download(counter, 1)[0], 0);
+    step->launch(2);
+    EXPECT_EQ(download(counter, 1)[0], 2 * 3);
+    in_side();
+    EXPECT_EQ(download(counter, 1)[0], 3 * 3) << "the stream runs by itself again";
+    cudaEventDestroy(forked);
+}
+
 TEST_F(EmulatedRuntime, WhatACapturedStepMustNotDo) {
     int* counter = zero_counter();
     int host = 0;
