@@ -5,7 +5,8 @@
 // end at v_j:  D_1[j] = C(0,j);  D_t[j] = min over i <= j of D_{t-1}[i] + C(i,j). The answer is D_{k-1}[n-1].
 //
 // C satisfies the quadrangle inequality, so the best i grows with j (divide and conquer, O(k n log n)) and,
-// for the same j, with t. From prefix sums S0, S1, S2 of 1, v, v^2,
+// for the same j, with t. Of the last layer only D_{k-1}[n-1] is worked out. From prefix sums S0, S1, S2 of
+// 1, v, v^2,
 //   C(i,j) = G_i - G_j + v_j B_i - v_i B_j,   G = S2 - v S1,  B = v S0 - S1.
 // The differences cancel, so values are taken relative to the median and everything is double.
 #pragma once
@@ -100,39 +101,51 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
     group.barrier();
 }
 
-/// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i, choice[j] the smallest best i;
-/// `before`: the choices of the layer before, or null. next[j] = D + G_j, or D alone in the last layer.
-/// Positions are settled in the order of a binary tree, so a level's are independent and lie between choices
-/// already made.
+/// Settles positions j = position(item) of a layer: choice[j] = the smallest best i in range(j), next[j] = D
+/// + G_j.
+template <typename Group, typename Choice, typename Position, typename Range>
+QSTEP_HOST_DEVICE void settle(Group& group, const PointsScratch<Choice>& s, std::int64_t items,
+                              Choice* choice, Position position, Range range) {
+    group.for_each_argmin(
+        items, [=](std::int64_t item) { return range(item, position(item)); },
+        [=](std::int64_t item, std::int64_t i) {
+            const std::int64_t j = position(item);
+            return s.cost[i] + (s.value[j] * s.slope[i] - s.value[i] * s.slope[j]);
+        },
+        [=](std::int64_t item, std::int64_t i, double cost) {
+            const std::int64_t j = position(item);
+            choice[j] = static_cast<Choice>(i);
+            s.next[j] = (cost - s.squares[j]) + s.squares[j];
+        });
+    group.barrier();
+}
+
+/// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i; `before`: the choices of the layer
+/// before, or null. The last position is settled first and bounds all others, which follow in the order of a
+/// binary tree: those of a level are independent and lie between choices already made.
 template <typename Group, typename Choice>
 QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
                                     Choice* choice, const Choice* before, bool last) {
+    settle(
+        group, s, 1, choice, [=](std::int64_t) { return n - 1; },
+        [=](std::int64_t, std::int64_t j) {
+            return IndexRange{before != nullptr ? static_cast<std::int64_t>(before[j]) : 0, j};
+        });
+    if (last) return;
     std::int64_t step = 1;
     while (2 * step <= n) step *= 2;
     for (; step > 0; step /= 2) {
         // Positions, counted from 1, that are odd multiples of step.
         const std::int64_t items = (n / step + 1) / 2;
-        const auto position = [=](std::int64_t item) { return (2 * item + 1) * step - 1; };
-        group.for_each_argmin(
-            items,
-            [=](std::int64_t item) {
-                const std::int64_t j = position(item);
+        settle(
+            group, s, items, choice, [=](std::int64_t item) { return (2 * item + 1) * step - 1; },
+            [=](std::int64_t item, std::int64_t j) {
+                const std::int64_t right = j + step < n ? j + step : n - 1;
+                const std::int64_t high = choice[right] < j ? choice[right] : j;
                 std::int64_t low = item > 0 ? choice[j - step] : 0;
-                const std::int64_t high = j + step < n && choice[j + step] < j ? choice[j + step] : j;
                 if (before != nullptr && before[j] > low) low = before[j];
-                return IndexRange{low < high ? low : high, high};
-            },
-            [=](std::int64_t item, std::int64_t i) {
-                const std::int64_t j = position(item);
-                return s.cost[i] + (s.value[j] * s.slope[i] - s.value[i] * s.slope[j]);
-            },
-            [=](std::int64_t item, std::int64_t i, double cost) {
-                const std::int64_t j = position(item);
-                const double squares = s.squares[j], least = cost - squares;
-                choice[j] = static_cast<Choice>(i);
-                s.next[j] = last ? least : least + squares;
+                return IndexRange{j == n - 1 || high < low ? high : low, high};
             });
-        group.barrier();
     }
 }
 
@@ -146,7 +159,7 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
     group.for_each(n, [=](std::int64_t j) {
         const double least =
             first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
-        s.next[j] = levels == 2 ? least : least + s.squares[j];
+        s.next[j] = least + s.squares[j];
     });
     group.barrier();
     for (std::int64_t layer = 2; layer < levels; ++layer) {
@@ -164,7 +177,7 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         positions[0] = 0;
     }
     group.barrier();
-    return s.next[n - 1];
+    return s.next[n - 1] - s.squares[n - 1];
 }
 
 }  // namespace qstep::quant

@@ -30,10 +30,10 @@ inline QSTEP_HOST_DEVICE std::int64_t staged_bytes(std::int64_t n) {
     return (n * 4 + 15) / 16 * 16;
 }
 
-/// Writes one spread a bucket. Dynamic shared memory: a bucket and, if there is no `scratch`, the memory of
-/// one fit; else block b has `scratch` + b * scratch_stride.
-template <typename Algorithm, typename Sink>
-__global__ void __launch_bounds__(kBlockThreads)
+/// Writes one spread a bucket. Dynamic shared memory: a bucket and, if kFitInShared, the memory of one fit;
+/// else block b has `scratch` + b * scratch_stride.
+template <typename Algorithm, bool kFitInShared, int kThreads, int kBlocks, typename Sink>
+__global__ void __launch_bounds__(kThreads, kBlocks)
     whole_buckets_kernel(Task task, Sink stored_sink, double* spreads, char* scratch,
                          std::int64_t scratch_stride) {
     QSTEP_SHARED BlockGroup::Storage storage;
@@ -43,13 +43,17 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Draws draws = task.draws();
     char* shared = qstep::cuda::dynamic_shared<char>();
     auto* x = reinterpret_cast<float*>(shared);
-    char* memory =
-        scratch != nullptr ? scratch + blockIdx.x * scratch_stride : shared + staged_bytes(task.buckets.size);
     for (std::int64_t bucket = blockIdx.x; bucket < task.buckets.count(); bucket += gridDim.x) {
         const std::int64_t begin = task.buckets.begin(bucket), n = task.buckets.length(bucket);
         stage(group, x, task.in + begin, n, task.vectors && begin % 4 == 0);
         const auto measure = Algorithm::measure(group, x, n);
-        Algorithm::fit(group, fit, measure, x, n, task.fit_context(bucket, memory));
+        // Told apart at compile time, so that the compiler knows which memory it is.
+        if constexpr (kFitInShared)
+            Algorithm::fit(group, fit, measure, x, n,
+                           task.fit_context(bucket, shared + staged_bytes(task.buckets.size)));
+        else
+            Algorithm::fit(group, fit, measure, x, n,
+                           task.fit_context(bucket, scratch + blockIdx.x * scratch_stride));
         group.barrier();
         const double spread = Algorithm::round(group, fit, sink.to(begin), x, n, draws.from(begin));
         group.barrier();

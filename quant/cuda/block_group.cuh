@@ -185,35 +185,35 @@ class BlockGroup {
         }
     }
 
-    /// Few items: several threads of a warp an item. Many: a thread an item.
+    /// Few items: several threads of a warp an item. Many: a thread an item, four indices at a time.
     template <typename Range, typename Cost, typename Store>
     __device__ void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) const {
+        const int count = static_cast<int>(items);
         int team = 1;
-        while (team < kWarp && 2 * team * items <= size_) team *= 2;
-        const std::int64_t teams = size_ / team;
-        for (std::int64_t base = 0; base < items; base += teams) {
-            const std::int64_t item = base + rank_ / team;
-            const bool active = item < items;
-            double best = std::numeric_limits<double>::infinity();
-            auto index = std::numeric_limits<std::int32_t>::max();
-            if (active) {
+        while (team < kWarp && 2 * team * count <= size_) team *= 2;
+        if (team == 1) {
+            for (int item = rank_; item < count; item += size_) {
                 const auto [low, high] = range(item);
-                for (auto i = static_cast<std::int32_t>(low) + rank_ % team; i <= high; i += team) {
-                    const double value = cost(item, i);
-                    const bool better = value < best;
-                    best = better ? value : best;
-                    index = better ? i : index;
-                }
+                const Best best = search<4>(static_cast<int>(low), static_cast<int>(high), 4,
+                                            [&](int i) { return cost(item, i); });
+                store(item, best.index, best.cost);
             }
-            for (int offset = team / 2; offset > 0; offset /= 2) {
-                const double other = __shfl_xor_sync(kAllLanes, best, offset);
-                const std::int32_t other_index = __shfl_xor_sync(kAllLanes, index, offset);
-                const bool wins = other < best || (other == best && other_index < index);
-                best = wins ? other : best;
-                index = wins ? other_index : index;
-            }
-            if (active && rank_ % team == 0) store(item, index, best);
+            return;
         }
+        // All are settled at once: there are at least twice as many threads.
+        const int item = rank_ / team;
+        Best best;
+        if (item < count) {
+            const auto [low, high] = range(item);
+            best = search<1>(static_cast<int>(low) + rank_ % team, static_cast<int>(high), team,
+                             [&](int i) { return cost(item, i); });
+        }
+        for (int offset = team / 2; offset > 0; offset /= 2) {
+            const Best other{__shfl_xor_sync(kAllLanes, best.cost, offset),
+                             __shfl_xor_sync(kAllLanes, best.index, offset)};
+            if (other.cost < best.cost || (other.cost == best.cost && other.index < best.index)) best = other;
+        }
+        if (item < count && rank_ % team == 0) store(item, best.index, best.cost);
     }
 
     /// The sum f(0) + f(1) + ... in turn, the values read by all threads and added by one. In all threads.
@@ -234,6 +234,31 @@ class BlockGroup {
     }
 
   private:
+    struct Best {
+        double cost = std::numeric_limits<double>::infinity();
+        int index = std::numeric_limits<int>::max();
+    };
+
+    /// The first least of cost(i), i = low, low + stride, ... high, and the kTogether - 1 indices behind
+    /// each; cost is asked beyond high too, and the answer ignored.
+    template <int kTogether, typename Cost>
+    __device__ static Best search(int low, int high, int stride, Cost cost) {
+        static_assert(kTogether <= kArgminPadding);
+        Best best;
+        for (int first = low; first <= high; first += stride) {
+            double costs[kTogether];
+#pragma unroll
+            for (int k = 0; k < kTogether; ++k) costs[k] = cost(first + k);
+#pragma unroll
+            for (int k = 0; k < kTogether; ++k) {
+                const bool better = costs[k] < best.cost && first + k <= high;
+                best.cost = better ? costs[k] : best.cost;
+                best.index = better ? first + k : best.index;
+            }
+        }
+        return best;
+    }
+
     /// Adds up storage_.lanes; waits before and behind.
     __device__ double fold() const {
         __syncthreads();

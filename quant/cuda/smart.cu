@@ -19,6 +19,9 @@ constexpr std::int64_t kMostShared = 96 << 10;
 constexpr std::int64_t kMostFitters = 264;
 constexpr std::int64_t kMostScratch = std::int64_t{1} << 31;
 
+/// Threads that fit a whole bucket, and the blocks a multiprocessor has shared memory for at 512 candidates.
+constexpr int kFitThreads = 128, kFitBlocks = 5;
+
 /// Choices of two bytes: three of these fits share a multiprocessor where two of Smart's would.
 struct NarrowSmart : Smart {
     static constexpr std::int64_t kMostValues = 65536;
@@ -91,10 +94,12 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         const std::int64_t staged = staged_bytes(task.buckets.size);
         const std::int64_t shared = staged + (in_shared_ ? fit_bytes_ : 0);
         char* scratch = in_shared_ ? nullptr : memory + spreads_bytes();
-        qstep::cuda::launch(
-            context, "smart", whole_buckets_kernel<NarrowSmart, Sink>,
-            {in_shared_ ? task.buckets.count() : fitters_, kBlockThreads, static_cast<std::size_t>(shared)},
-            task, sink, spreads, scratch, fit_bytes_);
+        const std::int64_t blocks = in_shared_ ? task.buckets.count() : fitters_;
+        const auto kernel = in_shared_
+                                ? whole_buckets_kernel<NarrowSmart, true, kFitThreads, kFitBlocks, Sink>
+                                : whole_buckets_kernel<NarrowSmart, false, kFitThreads, kFitBlocks, Sink>;
+        qstep::cuda::launch(context, "smart", kernel, {blocks, kFitThreads, static_cast<std::size_t>(shared)},
+                            task, sink, spreads, scratch, fit_bytes_);
         write_total(context, spreads, task.buckets.count(), task.buckets.buckets_per_run(), variance);
     }
 
