@@ -5,8 +5,8 @@
 
 namespace qstep {
 
-/// What the calling thread launches while this lives belongs to `name`; ranges nest. Under a captured step they
-/// name what is recorded, not what is replayed: profile with eager steps.
+/// What the calling thread launches while this lives belongs to `name`; ranges nest. Under a captured step
+/// they name what is recorded, not what is replayed: profile with eager steps.
 class Range {
   public:
 #ifdef QSTEP_WITH_CUDA
