@@ -1,7 +1,6 @@
 #include "data/augment.h"
 
 #include "engine/error.h"
-#include "kernels/cpu/crop_image.h"
 
 namespace qstep {
 namespace {
@@ -13,7 +12,7 @@ void write_batch(const Tensor& images, const Tensor& labels, const Dataset& data
     std::int32_t* label_to = labels.as<std::int32_t>();
     for (const std::int32_t index : indices) {
         QSTEP_CHECK(index >= 0 && index < dataset.count(), "image {} of {}", index, dataset.count());
-        cpu::write_image(to, dataset.image(index), crop_of(index));
+        write_image(to, dataset.image(index), crop_of(index));
         to += kImageBytes;
         *label_to++ = dataset.labels[static_cast<std::size_t>(index)];
     }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/bf16.h"
 #include "engine/random.h"
 
 namespace qstep {
@@ -38,5 +39,10 @@ QSTEP_HOST_DEVICE inline float normalised_byte(int byte, int channel) {
     const float deviation = channel == 0 ? 0.2023f : channel == 1 ? 0.1994f : 0.2010f;
     return (static_cast<float>(byte) / 255.0f - mean) / deviation;
 }
+
+/// One image in host memory. to: [32,32,3], overwritten, T float or bf16; image: its 3072 bytes, a plane for
+/// each channel.
+template <typename T>
+void write_image(T* to, const std::uint8_t* image, const Crop& crop);
 
 }  // namespace qstep

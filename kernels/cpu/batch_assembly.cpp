@@ -2,7 +2,6 @@
 
 #include <limits>
 
-#include "kernels/cpu/crop_image.h"
 #include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/on_device.h"

@@ -1,10 +1,11 @@
-#include "kernels/cpu/crop_image.h"
-
+// Cuts, mirrors and normalises one image on the CPU, through a table of the 256 values of each channel.
 #include <algorithm>
 #include <array>
 #include <cstring>
 
-namespace qstep::cpu {
+#include "kernels/image_crop.h"
+
+namespace qstep {
 
 namespace {
 
@@ -59,4 +60,4 @@ void write_image(T* to, const std::uint8_t* image, const Crop& crop) {
 template void write_image<float>(float*, const std::uint8_t*, const Crop&);
 template void write_image<bf16>(bf16*, const std::uint8_t*, const Crop&);
 
-}  // namespace qstep::cpu
+}  // namespace qstep
