@@ -24,7 +24,7 @@ struct Conv2dShape {
 
 /// Scratch bytes that any function of this family and of conv_bn.h needs for this shape; reserve it while
 /// building.
-std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype);
+std::size_t conv2d_workspace(Context& context, const Conv2dShape& shape, DType dtype);
 
 /// y (overwritten) from x, w and bias ([O] f32, may be absent).
 void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,

@@ -15,7 +15,7 @@ struct LinearShape {
 };
 
 /// Scratch bytes that any function of this family needs.
-std::size_t linear_workspace(const Context& context, const LinearShape& shape, DType dtype);
+std::size_t linear_workspace(Context& context, const LinearShape& shape, DType dtype);
 
 /// y overwritten; bias may be absent.
 void linear_forward(Context& context, const LinearShape& shape, const Tensor& y, const Tensor& x,

@@ -43,7 +43,7 @@ install_packages() {
         tail -n 15 "$log" >&2
         rm -f "$log"
         fail "Installing failed (above: the end of what apt-get said). The line to repeat it:
-  apt-get update && apt-get install -y ${missing[*]}"
+  ${as_root[*]:+sudo }apt-get update && ${as_root[*]:+sudo }apt-get install -y ${missing[*]}"
     fi
     rm -f "$log"
 }

@@ -52,12 +52,6 @@ std::vector<NamedTensor> tensors_of(const ParameterStore& parameters, bool with_
     return tensors;
 }
 
-std::vector<std::int64_t> extents_of(const Shape& shape) {
-    std::vector<std::int64_t> extents;
-    for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
-    return extents;
-}
-
 void write(const std::filesystem::path& path, Context& context, const std::vector<NamedTensor>& tensors,
            const Metadata& metadata) {
     std::vector<std::vector<std::byte>> host;
@@ -65,7 +59,7 @@ void write(const std::filesystem::path& path, Context& context, const std::vecto
     for (const auto& [name, tensor] : tensors) {
         auto& bytes = host.emplace_back(tensor.bytes());
         backend(context.device()).copy_out(context, bytes.data(), tensor.data, bytes.size());
-        entries.push_back({name, tensor.dtype, extents_of(tensor.shape), bytes});
+        entries.push_back({name, tensor.dtype, tensor.shape.extents(), bytes});
     }
     write_safetensors(path, metadata, entries);
 }
@@ -149,7 +143,7 @@ void Checkpoint::load(Context& context, ParameterStore& parameters, bool with_mo
         const auto found = file_.entries().find(name);
         if (found == file_.entries().end())
             fail_run("{} has no tensor '{}', which the model needs", path, name);
-        if (found->second.dtype != tensor.dtype || found->second.shape != extents_of(tensor.shape))
+        if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape.extents())
             fail_run("{} holds '{}' as {} [{}]; the model needs {} {}", path, name,
                      name_of(found->second.dtype), fmt::join(found->second.shape, ","), name_of(tensor.dtype),
                      tensor.shape.to_string());

@@ -48,10 +48,6 @@ void check_something_left(const Options& options, const Progress& progress) {
     if (progress.epoch >= options.epochs)
         fail_usage("{} already holds all {} epochs; a larger --epochs continues it", options.resume,
                    options.epochs);
-    // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
-    const bool between_epochs = progress.batch == 0;
-    if (options.max_steps > 0 && progress.step >= options.max_steps + (between_epochs ? 0 : 1))
-        fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
 }
 
 int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const RunFolder& folder,
@@ -119,6 +115,8 @@ int evaluate_checkpoint(const CommandLine& command_line) {
 
 int dump(const CommandLine& command_line) {
     Options options = command_line.options;
+    // Opens and removes the temporary file: what cannot be written is better known before the steps.
+    AtomicFile{options.dump_step};
     Context context(parse_device(options.device), static_cast<int>(options.threads));
     settle_device(options, context);
     const DataSplits data = load_data(options);

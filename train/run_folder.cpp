@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <ctime>
 #include <system_error>
 

@@ -69,6 +69,9 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
             "in "
             "batches of {}",
             progress.batch, progress.epoch + 1, progress.step, data.train.count(), options.batch_size);
+    // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
+    if (progress.step > 0 && at_step_limit() && progress.batch < batches)
+        fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
     metrics_.keep_epochs(progress.epoch);
     session_.set_training_sums({progress.loss_sum, progress.right});
     if (progress.step > 0) {
@@ -136,11 +139,14 @@ void Trainer::check_finite(float loss) {
     const std::string what = parameter.empty()
                                  ? fmt::format("the loss is {}", loss)
                                  : fmt::format("the gradient of {} is not finite (loss {})", parameter, loss);
-    const std::string kept =
-        saved_step_ < 0 ? "no checkpoint was written yet"
-                        : fmt::format("{} still holds step {}", folder_.checkpoint().string(), saved_step_);
     fail_run("{} in step {} (epoch {}): a smaller --lr may help; {}", what, progress_.step + 1,
-             progress_.epoch + 1, kept);
+             progress_.epoch + 1, what_is_kept());
+}
+
+std::string Trainer::what_is_kept() const {
+    return saved_step_ < 0
+               ? "no checkpoint was written yet"
+               : fmt::format("{} still holds step {}", folder_.checkpoint().string(), saved_step_);
 }
 
 void Trainer::read_sums() {
@@ -158,8 +164,7 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
     if (!complete) return false;
     if (!std::isfinite(test.loss))
         fail_run("the loss on the test images is {} after epoch {}; {}", test.loss, progress_.epoch + 1,
-                 saved_step_ < 0 ? "no checkpoint was written yet"
-                                 : folder_.checkpoint().string() + " still holds the last good state");
+                 what_is_kept());
     EpochMetrics row;
     row.epoch = progress_.epoch + 1;
     row.step = progress_.step;
@@ -186,6 +191,10 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
 }
 
 void Trainer::save() {
+    const std::string parameter = session_.non_finite_weight();
+    if (!parameter.empty())
+        fail_run("{} is not finite after step {}: a smaller --lr may help; {}", parameter, progress_.step,
+                 what_is_kept());
     read_sums();
     save_checkpoint(folder_.checkpoint(), session_.context(), session_.parameters(), options_, progress_);
     saved_step_ = progress_.step;

@@ -50,8 +50,7 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
     if (!cpu::takes_direct_convolution(shape, x.dtype, static_cast<bool>(bias)))
         return cpu::onednn::forward(context, shape, y, x, w, bias);
     cpu::check_convolution(shape, y, x, w);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, x.dtype));
+    void* workspace = context.workspace().lend(cpu::direct::workspace_bytes(context, shape, x.dtype));
     cpu::direct::forward(context, workspace, shape, y, x, w, nullptr);
 }
 
@@ -61,8 +60,7 @@ void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tens
     if (!cpu::takes_direct_convolution(shape, dy.dtype, false) || shape.in_channels == 3)
         return cpu::onednn::backward_data(context, shape, dx, mode, dy, w);
     cpu::check_convolution(shape, dy, dx, w);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    void* workspace = context.workspace().lend(cpu::direct::workspace_bytes(context, shape, dy.dtype));
     cpu::direct::backward(context, workspace, shape, dx, mode, {}, GradMode::skip, {.dz = dy}, {}, w);
 }
 
@@ -72,8 +70,7 @@ void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const T
     if (!cpu::takes_direct_convolution(shape, dy.dtype, static_cast<bool>(dbias)))
         return cpu::onednn::backward_weights(context, shape, dw, dbias, mode, dy, x);
     cpu::check_convolution(shape, dy, x, dw);
-    void* workspace =
-        context.workspace().lend(cpu::direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    void* workspace = context.workspace().lend(cpu::direct::workspace_bytes(context, shape, dy.dtype));
     cpu::direct::backward(context, workspace, shape, {}, GradMode::skip, dw, mode, {.dz = dy}, x, {});
 }
 

@@ -25,12 +25,12 @@ std::size_t fused_bytes(const Context& context, const Conv2dShape& shape) {
                     3 * coefficient_bytes(shape));
 }
 
-std::size_t direct_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return cpu::scratch_bytes(cpu::direct::workspace_bytes(context.threads(), shape, dtype));
+std::size_t direct_bytes(Context& context, const Conv2dShape& shape, DType dtype) {
+    return cpu::scratch_bytes(cpu::direct::workspace_bytes(context, shape, dtype));
 }
 
 // Separate calls: what each of them borrows lies at the front, dy behind it.
-std::size_t separate_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
+std::size_t separate_bytes(Context& context, const Conv2dShape& shape, DType dtype) {
     const std::size_t direct =
         cpu::takes_direct_convolution(shape, dtype, false) ? direct_bytes(context, shape, dtype) : 0;
     return cpu::scratch_bytes(std::max({cpu::onednn::workspace_bytes(context, shape, dtype), direct,
@@ -48,7 +48,7 @@ bool takes_direct_backward(const Conv2dShape& shape, DType dtype, GradMode dx_mo
 
 }  // namespace
 
-std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype) {
+std::size_t conv2d_workspace(Context& context, const Conv2dShape& shape, DType dtype) {
     // The direct loops leave some intents (a bias, a data gradient of three channels) to oneDNN.
     std::size_t bytes = separate_bytes(context, shape, dtype);
     if (!cpu::takes_direct_convolution(shape, dtype, false) || shape.in_channels == 3)

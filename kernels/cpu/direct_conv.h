@@ -21,13 +21,13 @@ namespace qstep::cpu::direct {
 /// gradient).
 bool supports(const Conv2dShape& shape, DType dtype);
 
-/// Bytes of scratch memory that forward and backward need.
-std::size_t workspace_bytes(int threads, const Conv2dShape& shape, DType dtype);
+/// Bytes of scratch memory that forward and backward need. Like them, plans a shape once per context.
+std::size_t workspace_bytes(Context& context, const Conv2dShape& shape, DType dtype);
 
 /// y (overwritten) from x and w. With `moments` (blocks = the context's threads, channels = O), also the
 /// moments of y as stored; every block's count is set.
-void forward(const Context& context, void* workspace, const Conv2dShape& shape, const Tensor& y,
-             const Tensor& x, const Tensor& w, MomentPartials* moments);
+void forward(Context& context, void* workspace, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+             const Tensor& w, MomentPartials* moments);
 
 /// The gradient of the convolution's output: dy itself or, with `y`, a*dz + b*y + c per channel, computed on
 /// the fly and rounded to the activations' type as a stored dy would be.
@@ -40,8 +40,8 @@ struct OutputGradient {
 };
 
 /// dx and dw, each according to its mode (skip: not computed, the tensor may be absent).
-void backward(const Context& context, void* workspace, const Conv2dShape& shape, const Tensor& dx,
-              GradMode dx_mode, const Tensor& dw, GradMode dw_mode, const OutputGradient& gradient,
-              const Tensor& x, const Tensor& w);
+void backward(Context& context, void* workspace, const Conv2dShape& shape, const Tensor& dx, GradMode dx_mode,
+              const Tensor& dw, GradMode dw_mode, const OutputGradient& gradient, const Tensor& x,
+              const Tensor& w);
 
 }  // namespace qstep::cpu::direct

@@ -172,16 +172,15 @@ Tensor compute_copy(Scratch& scratch, const ConvPlan& plan, const Tensor& tensor
 
 }  // namespace
 
-std::size_t workspace_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    omp_set_num_threads(context.threads());
-    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+std::size_t workspace_bytes(Context& context, const Conv2dShape& shape, DType dtype) {
+    const Runtime& runtime = runtime_of(context);
     std::size_t bytes = 0;
     for (const Pass pass : {Pass::forward, Pass::backward_data, Pass::backward_weights})
-        for (const std::int64_t bias : {0, 1}) {
+        for (const bool bias : {false, true}) {
             if (bias && pass == Pass::backward_data) continue;
-            const auto plan = make_plan(engine, {shape, pass, static_cast<std::int64_t>(dtype), bias});
+            const ConvPlan& plan = plan_of(context, runtime, shape, pass, dtype, bias);
             const GradMode mode = pass == Pass::backward_data ? GradMode::accumulate : GradMode::overwrite;
-            bytes = std::max(bytes, bytes_of(*plan, shape, dtype, mode));
+            bytes = std::max(bytes, bytes_of(plan, shape, dtype, mode));
         }
     return bytes;
 }

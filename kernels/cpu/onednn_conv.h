@@ -8,7 +8,7 @@
 namespace qstep::cpu::onednn {
 
 /// Scratch bytes that any of the three functions below needs.
-std::size_t workspace_bytes(const Context& context, const Conv2dShape& shape, DType dtype);
+std::size_t workspace_bytes(Context& context, const Conv2dShape& shape, DType dtype);
 
 void forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x, const Tensor& w,
              const Tensor& bias);
