@@ -8,8 +8,7 @@ Ours is bench_step; the peers are bench/pytorch_step.py in every form that might
 the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
-which is what suits PyTorch best; its threads spin for some milliseconds and then sleep, so there is a pause between
-two sides.
+which is what suits PyTorch best.
 
 A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
 just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
@@ -23,71 +22,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAUSE = 0.05  # seconds; OpenMP's threads of the side before have gone to sleep by then
-
-
-class Side:
-    """One process of the protocol."""
-
-    def __init__(self, name, command, environment=()):
-        self.name, self.command, self.quantized = name, command, "none" not in command
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **dict(environment)},
-        )  # fmt: skip
-        self.ready = self.process.stdout.readline().strip()
-        if not self.ready.startswith("ready"):
-            raise SystemExit(f"compare_pytorch.py: {name} did not start: {' '.join(command)}")
-        self.rounds = []
-
-    def run(self, steps):
-        time.sleep(PAUSE)
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        times = [float(text) for text in self.process.stdout.readline().split()]
-        if len(times) != steps:
-            raise SystemExit(f"compare_pytorch.py: {self.name} stopped")
-        self.rounds.append(times)
-
-    def medians(self):
-        return [statistics.median(times) for times in self.rounds]
-
-    def median(self):
-        return statistics.median(t for times in self.rounds for t in times)
-
-    def ratios_to(self, ours, position):
-        """A round's median over that of ours just before; this peer is number `position` of a round."""
-        before = [statistics.median(times) for times in ours.rounds]
-        peers = len(before) // len(self.rounds)
-        return [m / before[peers * turn + position] for turn, m in enumerate(self.medians())]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def output_of(*command):
-    try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def processor():
-    for line in output_of("lscpu").splitlines():
-        if line.startswith("Model name:"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
-def vector_level():
-    """What decides which loops the libraries take."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        flags = next((line.split() for line in file if line.startswith("flags")), [])
-    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+from sides import ROOT, Side, machine, vector_level
 
 
 def start_sides(arguments):
@@ -121,12 +57,10 @@ def report(ours, peers, arguments):
     ratio = {peer: statistics.median(values) for peer, values in ratios.items()}
     peer = min((p for p in peers if p.quantized), key=ratio.get)
     plain = min((p for p in peers if not p.quantized), key=ratio.get)
-    change = "-dirty" if output_of("git", "status", "--porcelain", "--untracked-files=no") else ""
     result = {
         "model": arguments.model, "batch_size": arguments.batch_size, "precision": arguments.precision,
         "threads": arguments.threads, "rounds": arguments.rounds, "steps_per_round": arguments.steps,
-        "device": processor(), "vector_level": vector_level(), "kernel": os.uname().release,
-        "commit": output_of("git", "rev-parse", "--short", "HEAD") + change,
+        **machine(),
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
         "peer": peer.name, "ratio": {"median": ratio[peer], "min": min(ratios[peer]), "max": max(ratios[peer])},
         "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": ratio[plain]},
