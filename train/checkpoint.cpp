@@ -23,14 +23,21 @@ Json to_json(const Progress& progress) {
             {"variance_sum", progress.variance_sum}};
 }
 
+// Throws for anything but a whole number; one beyond 64 bits comes out negative.
+std::int64_t count_at(const Json& values, const char* key) {
+    const Json& value = values.at(key);
+    if (!value.is_number_integer()) fail_run("the stored progress has no whole number of '{}'", key);
+    return value.get<std::int64_t>();
+}
+
 Progress progress_from_json(const Json& values) {
     Progress progress;
-    values.at("epoch").get_to(progress.epoch);
-    values.at("batch").get_to(progress.batch);
-    values.at("step").get_to(progress.step);
+    progress.epoch = count_at(values, "epoch");
+    progress.batch = count_at(values, "batch");
+    progress.step = count_at(values, "step");
+    progress.images = count_at(values, "images");
     values.at("loss_sum").get_to(progress.loss_sum);
     values.at("right").get_to(progress.right);
-    values.at("images").get_to(progress.images);
     values.at("variance_sum").get_to(progress.variance_sum);
     return progress;
 }
@@ -131,6 +138,9 @@ void Checkpoint::parse_metadata() {
     progress_ = progress_from_json(Json::parse(text("progress")));
     if (progress_.epoch < 0 || progress_.batch < 0 || progress_.step < 0 || progress_.images < 0)
         fail_run("{} is not a usable checkpoint: it claims negative progress", path);
+    if ((progress_.images == 0) != (progress_.batch == 0))
+        fail_run("{} is not a usable checkpoint: it claims {} steps and {} images of an epoch", path,
+                 progress_.batch, progress_.images);
     const Json metrics = Json::parse(text("metrics"));
     if (metrics.contains("last")) progress_.last = metrics_from_json(metrics["last"]);
     if (metrics.contains("best")) progress_.best = metrics_from_json(metrics["best"]);

@@ -1,6 +1,5 @@
 #include "train/jobs.h"
 
-#include <cstdio>
 #include <optional>
 
 #include "data/source.h"
@@ -27,8 +26,7 @@ void settle_device(Options& options, const Context& context) {
 DataSplits load_data(Options& options) {
     DataSource source = open_data(options.data);
     options.data = source.name;
-    for (const std::string& note : source.notes) fmt::print("{}\n", note);
-    std::fflush(stdout);
+    for (const std::string& note : source.notes) say(note + "\n");
     return std::move(source.splits);
 }
 
@@ -53,16 +51,36 @@ void check_something_left(const Options& options, const Progress& progress) {
 int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const RunFolder& folder,
                const CommandLine& command_line, const std::string& program) {
     if (end == RunEnd::stopped_by_signal) {
-        fmt::print("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
-                   resume_command(program, command_line, folder.checkpoint().string()));
+        say(fmt::format("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
+                        resume_command(program, command_line, folder.checkpoint().string())));
         return 128 + signals.received();
     }
     trainer.print_results(signals);
-    fmt::print("\nwritten: {}\n         {}\n", folder.checkpoint().string(), folder.configuration().string());
+    say(fmt::format("\nwritten: {}\n         {}\n", folder.checkpoint().string(),
+                    folder.configuration().string()));
     // A run of less than an epoch has no line to write.
-    if (trainer.progress().last) fmt::print("         {}\n", folder.metrics().string());
-    if (command_line.options.save_model) fmt::print("         {}\n", folder.model().string());
+    if (trainer.progress().last) say(fmt::format("         {}\n", folder.metrics().string()));
+    if (command_line.options.save_model) say(fmt::format("         {}\n", folder.model().string()));
     return signals.received() == 0 ? 0 : 128 + signals.received();
+}
+
+// A copy of an older state must not replace a newer one that lies beside it.
+void check_nothing_newer(const RunFolder& folder, const std::string& resumed, const Progress& progress) {
+    std::error_code error;
+    if (!std::filesystem::exists(folder.checkpoint(), error) ||
+        std::filesystem::equivalent(resumed, folder.checkpoint(), error))
+        return;
+    std::optional<Checkpoint> beside;
+    try {
+        beside.emplace(folder.checkpoint());
+    } catch (const Error&) {
+        return;  // what cannot be read is nothing to lose
+    }
+    if (beside->progress().step > progress.step)
+        fail_usage(
+            "{} is at step {}, but {} beside it is at step {} and would be replaced; move one of them to "
+            "a folder of its own",
+            resumed, progress.step, folder.checkpoint().string(), beside->progress().step);
 }
 
 int train(const CommandLine& command_line, const std::string& program) {
@@ -74,6 +92,7 @@ int train(const CommandLine& command_line, const std::string& program) {
             fail_run("{} holds weights alone; only a checkpoint can be resumed", options.resume);
         options = options_for_resume(command_line, checkpoint->configuration());
         check_something_left(options, checkpoint->progress());
+        check_nothing_newer(folder_of_checkpoint(options.resume), options.resume, checkpoint->progress());
     }
     const StopSignals signals;
     Context context(parse_device(options.device), static_cast<int>(options.threads));
@@ -88,9 +107,10 @@ int train(const CommandLine& command_line, const std::string& program) {
     options.output = folder.path.string();
     Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
     const Json description = run_description(options, data, session.parameters().parameter_count());
-    fmt::print("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
-               session.parameters().parameter_count(), static_cast<double>(session.memory()) / (1 << 20));
-    fmt::print("{}\n", description["device_description"].get<std::string>());
+    say(fmt::format("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
+                    session.parameters().parameter_count(),
+                    static_cast<double>(session.memory()) / (1 << 20)));
+    say(fmt::format("{}\n", description["device_description"].get<std::string>()));
     print_configuration(description["options"]);
     write_text_file(folder.configuration(), description.dump(2) + "\n");
     const RunEnd end = trainer.run(signals);
@@ -109,7 +129,8 @@ int evaluate_checkpoint(const CommandLine& command_line) {
     BatchLoader loader(data.test, {options.test_batch_size, options.seed, options.precision, false});
     bool complete = false;
     const Evaluation test = evaluate(session, loader, nullptr, complete);
-    fmt::print("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss, test.accuracy);
+    say(fmt::format("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss,
+                    test.accuracy));
     return 0;
 }
 
@@ -125,7 +146,7 @@ int dump(const CommandLine& command_line) {
     settings.dropout = false;
     Session session(context, settings);
     dump_step(options.dump_step, session, data.train, options);
-    fmt::print("step {} written to {}\n", options.max_steps, options.dump_step);
+    say(fmt::format("step {} written to {}\n", options.max_steps, options.dump_step));
     return 0;
 }
 

@@ -57,6 +57,11 @@ auto real(std::string name, double Options::*field, double least, Bound least_bo
 auto text_into(std::string name, std::string Options::*field) {
     return [=](Options& options, const std::string& text) {
         if (text.empty()) fail_usage("--{} was given an empty text", name);
+        try {
+            Json(text).dump();
+        } catch (const Json::exception&) {
+            fail_usage("--{} takes text in UTF-8", name);
+        }
         options.*field = text;
     };
 }

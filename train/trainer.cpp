@@ -110,14 +110,14 @@ Trainer::EpochEnd Trainer::train_epoch(const StopSignals& signals) {
         if (at_step_limit()) return EpochEnd::step_limit;
         step(train_loader_.next().value());
         epoch_seconds_ = seconds_now() - started;
+        if (at_step_limit() && progress_.batch < train_loader_.batches_per_epoch())
+            return EpochEnd::step_limit;
+        if (signals.received() != 0) return EpochEnd::signal;
         if (console_.due(progress_)) {
             read_sums();
             console_.progress(progress_, progress_.loss_sum / static_cast<double>(progress_.images),
                               percent(progress_.right, progress_.images), lr_);
         }
-        if (signals.received() != 0) return EpochEnd::signal;
-        if (at_step_limit() && progress_.batch < train_loader_.batches_per_epoch())
-            return EpochEnd::step_limit;
     }
     return EpochEnd::complete;
 }
@@ -208,12 +208,12 @@ void Trainer::print_results(const StopSignals& signals) {
         console_.line(fmt::format("{:<28}{:>10.4f}{:>10.2f} %", name, loss, accuracy));
     };
     if (progress_.batch > 0) {
-        row(fmt::format("train, {} steps", progress_.step),
+        row(fmt::format("train, epoch {} so far", progress_.epoch + 1),
             progress_.loss_sum / static_cast<double>(progress_.images),
             percent(progress_.right, progress_.images));
         bool complete = false;
         const Evaluation test = evaluate(session_, test_loader_, &signals, complete);
-        if (complete) row(fmt::format("test, {} steps", progress_.step), test.loss, test.accuracy);
+        if (complete) row(fmt::format("test, after step {}", progress_.step), test.loss, test.accuracy);
     } else if (progress_.last) {
         row(fmt::format("train, epoch {}", progress_.last->epoch), progress_.last->train_loss,
             progress_.last->train_accuracy);

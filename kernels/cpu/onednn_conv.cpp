@@ -1,7 +1,5 @@
 #include "kernels/cpu/onednn_conv.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <memory>
 

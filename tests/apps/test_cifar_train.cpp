@@ -164,6 +164,29 @@ TEST_F(CifarTrain, StopsOnSignalsAndResumesBitwise) {
     }
 }
 
+TEST_F(CifarTrain, SavesWhenTheReaderOfItsOutputGoes) {
+    const std::string line = training("--epochs 3 --log-interval 1 --threads 1 ");
+    const std::string piped =
+        std::string(CIFAR_TRAIN) + " " + line + "--output piped | head -n 40 >/dev/null";
+    const std::string status =
+        "cd '" + folder_.path().string() + "' && set -o pipefail; " + piped + "; echo $? >status";
+    Program shell("/bin/bash", {"-c", status}, folder_.path());
+    shell.wait();
+    EXPECT_EQ(bytes("status"), "141\n");
+    run_well("--resume piped/checkpoint.safetensors");
+    run_well(line + "--output whole");
+    expect_same_run("whole", "piped");
+}
+
+TEST_F(CifarTrain, NeverReplacesANewerCheckpoint) {
+    run_well(training("--max-steps 2 --output out"));
+    std::filesystem::copy_file(in("out/checkpoint.safetensors"), in("out/early.safetensors"));
+    run_well("--resume out/checkpoint.safetensors --max-steps 4");
+    const std::string newer = bytes("out/checkpoint.safetensors");
+    expect_failure("--resume out/early.safetensors --max-steps 4", 2, "would be replaced");
+    EXPECT_TRUE(bytes("out/checkpoint.safetensors") == newer);
+}
+
 TEST_F(CifarTrain, NeverMixesTwoRuns) {
     run_well(training("--max-steps 2 --output out"));
     const std::string before = bytes("out/checkpoint.safetensors");
