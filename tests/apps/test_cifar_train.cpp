@@ -1,5 +1,6 @@
 // cifar_train as a person runs it: exit statuses, files, resuming. Small data, small models, the real
 // program.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -50,6 +51,15 @@ class CifarTrain : public testing::Test {
     std::string bytes(const std::string& name) const { return read_bytes(in(name)); }
     bool exists(const std::string& name) const { return std::filesystem::exists(in(name)); }
 
+    // Percent, of the last epoch.
+    double last_test_accuracy(const std::string& name) const {
+        std::istringstream lines(bytes(name + "/metrics.csv"));
+        std::string line, cell;
+        while (std::getline(lines, line)) cell = line;
+        std::istringstream cells(cell);
+        for (int column = 0; column < 7; ++column) std::getline(cells, cell, ',');
+        return std::stod(cell);
+    }
     // metrics.csv without the two columns that measure time.
     std::string timeless_metrics(const std::string& name) const {
         std::istringstream lines(bytes(name + "/metrics.csv"));
@@ -110,6 +120,18 @@ TEST_F(CifarTrain, TheSameSeedGivesTheSameBytes) {
     expect_same_run("a", "b");
     run_well(training("--epochs 2 --output c --seed 6"));
     EXPECT_FALSE(bytes("a/checkpoint.safetensors") == bytes("c/checkpoint.safetensors"));
+}
+
+// The brightness of the test's images tells their class. One in ten is what guessing gives.
+TEST_F(CifarTrain, LearnsWithEveryCodec) {
+    constexpr double kLeastAccuracy = 60.0;
+    for (const std::string codec : {"none", "standard", "smart", "hadamard", "exponential"}) {
+        run_well(
+            "--data cifar --model resnet_8 --batch-size 20 --lr 0.05 --epochs 12 --save-every 0 --threads 2 "
+            "--quant " +
+            codec + " --output " + codec);
+        EXPECT_GE(last_test_accuracy(codec), kLeastAccuracy) << codec;
+    }
 }
 
 TEST_F(CifarTrain, ResumesBitwiseAtAnEpochBorderAndInTheMiddle) {
@@ -196,12 +218,7 @@ TEST_F(CifarTrain, NeverMixesTwoRuns) {
 
 TEST_F(CifarTrain, EvaluatesACheckpoint) {
     run_well(training("--epochs 2 --output out --save-model"));
-    std::istringstream metrics(bytes("out/metrics.csv"));
-    std::string line, cell;
-    while (std::getline(metrics, line)) cell = line;
-    std::istringstream cells(cell);
-    for (int column = 0; column < 7; ++column) std::getline(cells, cell, ',');
-    const std::string accuracy = "test accuracy " + cell.substr(0, cell.size() - 2) + " %";
+    const std::string accuracy = fmt::format("test accuracy {:.2f} %", last_test_accuracy("out"));
     for (const char* file : {"out/checkpoint.safetensors", "out/model.safetensors"}) {
         const Outcome outcome = run_well(std::string("--eval ") + file);
         EXPECT_NE(outcome.out.find(accuracy), std::string::npos) << accuracy << "\n" << outcome.out;
