@@ -1,5 +1,7 @@
 #include "train/jobs.h"
 
+#include <sys/resource.h>
+
 #include <optional>
 
 #include "data/source.h"
@@ -56,7 +58,10 @@ int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const R
         return 128 + signals.received();
     }
     trainer.print_results(signals);
-    say(fmt::format("\nwritten: {}\n         {}\n", folder.checkpoint().string(),
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    say(fmt::format("\npeak memory {} MiB\n", usage.ru_maxrss / 1024));
+    say(fmt::format("written: {}\n         {}\n", folder.checkpoint().string(),
                     folder.configuration().string()));
     // A run of less than an epoch has no line to write.
     if (trainer.progress().last) say(fmt::format("         {}\n", folder.metrics().string()));
