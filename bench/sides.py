@@ -77,8 +77,8 @@ def vector_level():
 
 
 def commit():
-    """The commit the working tree is at, marked where it differs from it."""
-    changed = output_of("git", "status", "--porcelain", "--untracked-files=no")
+    """The commit the working tree is at, marked where anything but recorded results differs from it."""
+    changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
     return output_of("git", "rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
