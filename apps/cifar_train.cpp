@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ int main(int argc, char** argv) {
         std::fflush(stdout);
         fmt::print(stderr, "cifar_train: {}\n", error.what());
         return error.kind() == qstep::ErrorKind::usage ? 2 : 1;
+    } catch (const std::bad_alloc&) {
+        std::fflush(stdout);
+        fmt::print(stderr, "cifar_train: the machine has no memory left\n");
+        return 1;
     } catch (const std::exception& error) {
         std::fflush(stdout);
         fmt::print(stderr, "cifar_train: {}\n", error.what());

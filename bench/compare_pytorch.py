@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """The time of one training step, ours against PyTorch, side by side in one run.
 
-    compare_pytorch.py [--precision fp32|bf16] [--rounds 7] [--steps 6] [--threads N] [--batch-size 128]
-                       [--model resnet_20] [--program build/cpu/apps/bench_step] [--output FILE]
+    compare_pytorch.py [--precision fp32|bf16] [--starts 4] [--rounds 3] [--steps 6] [--threads N]
+                       [--batch-size 128] [--model resnet_20] [--program build/cpu/apps/bench_step] [--output FILE]
 
 Ours is bench_step; the peers are bench/pytorch_step.py in every form that might be its fastest: channels_last, with
 the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
-which is what suits PyTorch best; its threads spin for some milliseconds and then sleep, so there is a pause between
-two sides.
+which is what suits PyTorch best. All processes are started anew several times, because how fast one of PyTorch is
+depends on where its memory came to lie, for as long as it runs.
 
 A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
 just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
@@ -23,71 +23,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAUSE = 0.05  # seconds; OpenMP's threads of the side before have gone to sleep by then
-
-
-class Side:
-    """One process of the protocol."""
-
-    def __init__(self, name, command, environment=()):
-        self.name, self.command, self.quantized = name, command, "none" not in command
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **dict(environment)},
-        )  # fmt: skip
-        self.ready = self.process.stdout.readline().strip()
-        if not self.ready.startswith("ready"):
-            raise SystemExit(f"compare_pytorch.py: {name} did not start: {' '.join(command)}")
-        self.rounds = []
-
-    def run(self, steps):
-        time.sleep(PAUSE)
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        times = [float(text) for text in self.process.stdout.readline().split()]
-        if len(times) != steps:
-            raise SystemExit(f"compare_pytorch.py: {self.name} stopped")
-        self.rounds.append(times)
-
-    def medians(self):
-        return [statistics.median(times) for times in self.rounds]
-
-    def median(self):
-        return statistics.median(t for times in self.rounds for t in times)
-
-    def ratios_to(self, ours, position):
-        """A round's median over that of ours just before; this peer is number `position` of a round."""
-        before = [statistics.median(times) for times in ours.rounds]
-        peers = len(before) // len(self.rounds)
-        return [m / before[peers * turn + position] for turn, m in enumerate(self.medians())]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def output_of(*command):
-    try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def processor():
-    for line in output_of("lscpu").splitlines():
-        if line.startswith("Model name:"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
-def vector_level():
-    """What decides which loops the libraries take."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        flags = next((line.split() for line in file if line.startswith("flags")), [])
-    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+from sides import ROOT, Side, machine, vector_level
 
 
 def start_sides(arguments):
@@ -107,6 +44,18 @@ def start_sides(arguments):
     return sides
 
 
+def measure(arguments):
+    """All sides, with the rounds of one start."""
+    ours, *peers = start_sides(arguments)
+    for _ in range(arguments.rounds):
+        for peer in peers:
+            ours.run(arguments.steps)
+            peer.run(arguments.steps)
+    for side in [ours, *peers]:
+        side.close()
+    return [ours, *peers]
+
+
 def table(ours, ratios):
     yield "| side | ms a step, median | medians of the rounds | times ours, median (range) |"
     yield "|---|---|---|---|"
@@ -121,12 +70,10 @@ def report(ours, peers, arguments):
     ratio = {peer: statistics.median(values) for peer, values in ratios.items()}
     peer = min((p for p in peers if p.quantized), key=ratio.get)
     plain = min((p for p in peers if not p.quantized), key=ratio.get)
-    change = "-dirty" if output_of("git", "status", "--porcelain", "--untracked-files=no") else ""
     result = {
         "model": arguments.model, "batch_size": arguments.batch_size, "precision": arguments.precision,
-        "threads": arguments.threads, "rounds": arguments.rounds, "steps_per_round": arguments.steps,
-        "device": processor(), "vector_level": vector_level(), "kernel": os.uname().release,
-        "commit": output_of("git", "rev-parse", "--short", "HEAD") + change,
+        "threads": arguments.threads, "starts": arguments.starts, "rounds_per_start": arguments.rounds, "steps_per_round": arguments.steps,
+        **machine(),
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
         "peer": peer.name, "ratio": {"median": ratio[peer], "min": min(ratios[peer]), "max": max(ratios[peer])},
         "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": ratio[plain]},
@@ -141,7 +88,7 @@ def report(ours, peers, arguments):
           f"{result['device']} ({' '.join(result['vector_level'])}), commit {result['commit']}\n")  # fmt: skip
     print("\n".join(table(ours, ratios)))
     print(f"\n{peer.name} takes {ratio[peer]:.2f} times as long as Qstep ({min(ratios[peer]):.2f}–"
-          f"{max(ratios[peer]):.2f} over {arguments.rounds} rounds); without a codec on its side {ratio[plain]:.2f} "
+          f"{max(ratios[peer]):.2f} over {len(ratios[peer])} rounds); without a codec on its side {ratio[plain]:.2f} "
           f"times.\nwritten: {arguments.output}")  # fmt: skip
 
 
@@ -151,7 +98,8 @@ def main():
     parser.add_argument("--model", default="resnet_20")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--starts", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--program", default=str(ROOT / "build/cpu/apps/bench_step"))
     parser.add_argument("--output", type=pathlib.Path)
@@ -162,14 +110,11 @@ def main():
                          "start this with /usr/bin/python3")  # fmt: skip
     if not os.access(arguments.program, os.X_OK):
         raise SystemExit(f"compare_pytorch.py: no program {arguments.program}: cmake --build --preset cpu")
-    ours, *peers = start_sides(arguments)
-    for _ in range(arguments.rounds):
-        for peer in peers:
-            ours.run(arguments.steps)
-            peer.run(arguments.steps)
-    report(ours, peers, arguments)
-    for side in [ours, *peers]:
-        side.close()
+    sides = measure(arguments)
+    for _ in range(arguments.starts - 1):
+        for side, again in zip(sides, measure(arguments)):
+            side.rounds += again.rounds
+    report(sides[0], sides[1:], arguments)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ struct DataSource {
 /// `text` is
 ///   a folder     CIFAR-10 as read_cifar10 finds it there;
 ///   "synthetic"  make_synthetic();
-///   "auto"       the folder in the environment variable CIFAR10_DIR where it is set and not empty; else the
-///   folder
+///   "auto"       the folder in the environment variable CIFAR10_DIR where it is set and not empty; else
 ///                `data` in the working folder where it holds any of the CIFAR-10 files; else the synthetic
 ///                set, with a note that says so and how to get CIFAR-10.
 /// (A folder of one of these two names is written "./auto".) Throws a run error where the folder named by

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include "engine/backend.h"
+#include "engine/error.h"
 
 namespace qstep {
 
@@ -13,6 +14,11 @@ Context::Context(Device device, int threads, Numerics numerics)
               [device](void* stream) { backend(device).destroy_stream(stream); }),
       numerics_(numerics),
       workspace_(device) {
+    // Results depend on how many threads share a sum, so OpenMP must not choose fewer.
+    if (threads_ > omp_get_thread_limit())
+        fail_usage("{} threads are asked for, but OMP_THREAD_LIMIT allows {}", threads_,
+                   omp_get_thread_limit());
+    omp_set_dynamic(0);
     omp_set_num_threads(threads_);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 namespace qstep {
 
@@ -20,6 +21,7 @@ class Shape {
     int rank() const { return rank_; }
     /// Extent `axis`, 0 <= axis < rank().
     std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
+    std::vector<std::int64_t> extents() const { return {extents_.begin(), extents_.begin() + rank_}; }
     /// Product of the extents; 1 for rank 0.
     std::int64_t count() const;
     /// "[128,32,32,16]".

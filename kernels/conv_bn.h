@@ -1,6 +1,6 @@
 // A convolution (without bias) and the batch normalisation behind it, where one pass over memory can serve
-// both. Formulas, layouts and determinism are those of conv2d.h and batch_norm.h; results equal the separate
-// calls up to rounding.
+// both. Formulas and layouts are those of conv2d.h and batch_norm.h; results equal the separate calls up to
+// rounding. Deterministic for a fixed number of threads.
 #pragma once
 
 #include "kernels/batch_norm.h"

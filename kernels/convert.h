@@ -1,4 +1,4 @@
-// Conversions between element types and layouts, for inputs, dumps and the ends of a network.
+// Conversions between element types.
 #pragma once
 
 #include "engine/context.h"

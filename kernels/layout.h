@@ -1,5 +1,5 @@
 // NHWC activations to and from PyTorch's NCHW order, where the order of elements is visible: before a linear
-// layer, and in dumps. f32 or bf16; both sides of one type. Deterministic. No aliasing.
+// layer. f32 or bf16; both sides of one type. Deterministic. No aliasing.
 #pragma once
 
 #include "engine/context.h"

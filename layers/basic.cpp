@@ -128,6 +128,11 @@ Linear::Linear(ParameterStore& store, const std::string& name, std::int64_t in_f
       weight_(store.add_parameter(name + ".weight", {out_features, in_features}, weight)),
       bias_(store.add_parameter(name + ".bias", {out_features}, bias)) {}
 
+Linear::Linear(ParameterStore& store, const std::string& name, std::int64_t in_features,
+               std::int64_t out_features)
+    : Linear(store, name, in_features, out_features, Init::pytorch_default(in_features),
+             Init::pytorch_default(in_features)) {}
+
 Value* Linear::build(Tape& tape, Value* x) const {
     const LinearShape shape{x->data.shape[0], in_features_, out_features_};
     QSTEP_CHECK(x->data.count() == shape.batch * in_features_, "a linear layer of {} features is given {}",

@@ -32,6 +32,9 @@ class Linear {
     /// Parameters `name`.weight [O,I] and `name`.bias [O].
     Linear(ParameterStore& store, const std::string& name, std::int64_t in_features,
            std::int64_t out_features, Init weight, Init bias);
+    /// The same with PyTorch's default initialisation.
+    Linear(ParameterStore& store, const std::string& name, std::int64_t in_features,
+           std::int64_t out_features);
     Value* build(Tape& tape, Value* x) const;
 
   private:

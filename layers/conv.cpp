@@ -1,7 +1,5 @@
 #include "layers/conv.h"
 
-#include <cmath>
-
 #include "kernels/conv2d.h"
 
 namespace qstep {
@@ -16,11 +14,6 @@ Conv2dShape shape_for(const Conv2d::Geometry& g, const Shape& x) {
 
 }  // namespace
 
-Conv2dInit pytorch_default_init(std::int64_t fan_in) {
-    const Init init = Init::uniform(1.0 / std::sqrt(static_cast<double>(fan_in)));
-    return {init, init};
-}
-
 Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight)
     : store_(&store),
       geometry_(geometry),
@@ -28,10 +21,10 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& g
           name + ".weight", {geometry.out_channels, geometry.in_channels, geometry.kernel, geometry.kernel},
           weight)) {}
 
-Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry,
-               const Conv2dInit& init)
-    : Conv2d(store, name, geometry, init.weight) {
-    bias_ = store.add_parameter(name + ".bias", {geometry.out_channels}, init.bias);
+Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight,
+               Init bias)
+    : Conv2d(store, name, geometry, weight) {
+    bias_ = store.add_parameter(name + ".bias", {geometry.out_channels}, bias);
 }
 
 Value* Conv2d::build(Tape& tape, Value* x) const {

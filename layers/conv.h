@@ -10,12 +10,6 @@
 
 namespace qstep {
 
-/// Where a convolution's weights start, and whether it has a bias.
-struct Conv2dInit {
-    Init weight;
-    Init bias;
-};
-
 class Conv2d {
   public:
     struct Geometry {
@@ -24,7 +18,7 @@ class Conv2d {
     /// Without bias. Parameter: `name`.weight [O,I,K,K].
     Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight);
     /// With bias. Parameters: `name`.weight, `name`.bias [O].
-    Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, const Conv2dInit& init);
+    Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight, Init bias);
 
     /// y = conv(x) [+ bias].
     Value* build(Tape& tape, Value* x) const;
@@ -40,10 +34,6 @@ class Conv2d {
     int weight_;
     int bias_ = -1;
 };
-
-/// PyTorch's default initialisation of a convolution or linear layer: U(-b, b) with b = 1/sqrt(fan_in), for
-/// weights (kaiming_uniform with a = sqrt(5)) and bias alike.
-Conv2dInit pytorch_default_init(std::int64_t fan_in);
 
 /// bn(conv(x)), then + residual where it is not null, then ReLU where `relu`: one node, so that kernels can
 /// share passes over memory. The convolution must have no bias.

@@ -1,6 +1,7 @@
 // Parameters, gradients and momentum as three flat buffers, and the running statistics as a fourth.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -20,6 +21,11 @@ struct Init {
     static Init constant(double value) { return {Kind::constant, value}; }
     static Init normal(double standard_deviation) { return {Kind::normal, standard_deviation}; }
     static Init uniform(double bound) { return {Kind::uniform, bound}; }
+    /// PyTorch's default for weights (kaiming_uniform with a = sqrt(5)) and bias of a convolution or linear
+    /// layer alike: U(-b, b), b = 1/sqrt(fan_in).
+    static Init pytorch_default(std::int64_t fan_in) {
+        return uniform(1.0 / std::sqrt(static_cast<double>(fan_in)));
+    }
 };
 
 /// Everything a network learns or tracks. Names and order are those of the PyTorch module of the same

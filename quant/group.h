@@ -12,9 +12,9 @@
 //   sum(n, f)                   sum of the doubles f(i), in the order below
 //   sum(n, draws, f)            the same of f(i, draws.word(i)); f may also store its element's result
 //   for_each_sign(n, signs, f)  f(i, s), s = signs.sign(i): 0 or 0x80000000, a sign bit to xor with
-//   walsh_hadamard(x, n, from)  in place; n and from powers of two; stages h = from, 2 from, ... n/2 in turn,
-//   each
-//                               putting (a + b, a - b) for the pairs a = x[i], b = x[i+h], floor(i/h) even
+//   walsh_hadamard(x, n, from)  in place; n and from powers of two; stages h = from, 2 from, ... n/2 in
+//                               turn, each putting (a + b, a - b) for the pairs a = x[i], b = x[i+h],
+//                               floor(i/h) even
 //   sort(keys, spare, n)        uint32 keys ascending; spare: n more
 //   for_each_argmin(items, range, cost, store)
 //                               for each item: the first index i in [range(item).low, .high] with the least

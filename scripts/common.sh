@@ -28,7 +28,11 @@ install_packages() {
     if [ "${#missing[@]}" -eq 0 ]; then return; fi
 
     if [ "$(id -u)" -ne 0 ]; then
-        if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+        if ! command -v sudo >/dev/null; then
+            fail "Some packages are missing. Run this line, then start again:
+  su -c 'apt-get update && apt-get install -y ${missing[*]}'"
+        fi
+        if ! sudo -n true 2>/dev/null; then
             fail "Some packages are missing. Run this line, then start again:
   sudo apt-get update && sudo apt-get install -y ${missing[*]}"
         fi
@@ -43,7 +47,7 @@ install_packages() {
         tail -n 15 "$log" >&2
         rm -f "$log"
         fail "Installing failed (above: the end of what apt-get said). The line to repeat it:
-  apt-get update && apt-get install -y ${missing[*]}"
+  ${as_root[*]:+sudo }apt-get update && ${as_root[*]:+sudo }apt-get install -y ${missing[*]}"
     fi
     rm -f "$log"
 }

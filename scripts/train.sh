@@ -22,4 +22,6 @@ build_preset cpu cifar_train
 if [ -z "${CIFAR10_DIR:-}" ] && [ -d "$root/data/cifar-10-batches-bin" ]; then
     export CIFAR10_DIR="$root/data"
 fi
-exec "$root/build/cpu/apps/cifar_train" "${profile[@]}" "$@"
+command=("$root/build/cpu/apps/cifar_train" "${profile[@]}" "$@")
+echo "${command[*]}"
+exec "${command[@]}"

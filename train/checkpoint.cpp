@@ -23,14 +23,21 @@ Json to_json(const Progress& progress) {
             {"variance_sum", progress.variance_sum}};
 }
 
+// Throws for anything but a whole number; one beyond 64 bits comes out negative.
+std::int64_t count_at(const Json& values, const char* key) {
+    const Json& value = values.at(key);
+    if (!value.is_number_integer()) fail_run("the stored progress has no whole number of '{}'", key);
+    return value.get<std::int64_t>();
+}
+
 Progress progress_from_json(const Json& values) {
     Progress progress;
-    values.at("epoch").get_to(progress.epoch);
-    values.at("batch").get_to(progress.batch);
-    values.at("step").get_to(progress.step);
+    progress.epoch = count_at(values, "epoch");
+    progress.batch = count_at(values, "batch");
+    progress.step = count_at(values, "step");
+    progress.images = count_at(values, "images");
     values.at("loss_sum").get_to(progress.loss_sum);
     values.at("right").get_to(progress.right);
-    values.at("images").get_to(progress.images);
     values.at("variance_sum").get_to(progress.variance_sum);
     return progress;
 }
@@ -52,12 +59,6 @@ std::vector<NamedTensor> tensors_of(const ParameterStore& parameters, bool with_
     return tensors;
 }
 
-std::vector<std::int64_t> extents_of(const Shape& shape) {
-    std::vector<std::int64_t> extents;
-    for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
-    return extents;
-}
-
 void write(const std::filesystem::path& path, Context& context, const std::vector<NamedTensor>& tensors,
            const Metadata& metadata) {
     std::vector<std::vector<std::byte>> host;
@@ -65,7 +66,7 @@ void write(const std::filesystem::path& path, Context& context, const std::vecto
     for (const auto& [name, tensor] : tensors) {
         auto& bytes = host.emplace_back(tensor.bytes());
         backend(context.device()).copy_out(context, bytes.data(), tensor.data, bytes.size());
-        entries.push_back({name, tensor.dtype, extents_of(tensor.shape), bytes});
+        entries.push_back({name, tensor.dtype, tensor.shape.extents(), bytes});
     }
     write_safetensors(path, metadata, entries);
 }
@@ -137,6 +138,9 @@ void Checkpoint::parse_metadata() {
     progress_ = progress_from_json(Json::parse(text("progress")));
     if (progress_.epoch < 0 || progress_.batch < 0 || progress_.step < 0 || progress_.images < 0)
         fail_run("{} is not a usable checkpoint: it claims negative progress", path);
+    if ((progress_.images == 0) != (progress_.batch == 0))
+        fail_run("{} is not a usable checkpoint: it claims {} steps and {} images of an epoch", path,
+                 progress_.batch, progress_.images);
     const Json metrics = Json::parse(text("metrics"));
     if (metrics.contains("last")) progress_.last = metrics_from_json(metrics["last"]);
     if (metrics.contains("best")) progress_.best = metrics_from_json(metrics["best"]);
@@ -149,7 +153,7 @@ void Checkpoint::load(Context& context, ParameterStore& parameters, bool with_mo
         const auto found = file_.entries().find(name);
         if (found == file_.entries().end())
             fail_run("{} has no tensor '{}', which the model needs", path, name);
-        if (found->second.dtype != tensor.dtype || found->second.shape != extents_of(tensor.shape))
+        if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape.extents())
             fail_run("{} holds '{}' as {} [{}]; the model needs {} {}", path, name,
                      name_of(found->second.dtype), fmt::join(found->second.shape, ","), name_of(tensor.dtype),
                      tensor.shape.to_string());

@@ -3,8 +3,8 @@
 // Tensors, all f32 in PyTorch's names and layouts: each parameter NAME, its momentum.NAME, and each running
 // statistic NAME. Metadata, all strings: format "qstep checkpoint", format_version, model, seed, step, epoch
 // and batch (finished epochs, finished steps of the running one) for people and other programs; configuration
-// (JSON, the stored options by name), progress and metrics (JSON) for resuming. Nothing in it depends on time
-// or place, so the same run gives the same bytes.
+// (JSON, the stored options by name), progress and metrics (JSON) for resuming. Nothing in it depends on
+// time; the same run on the same data folder gives the same bytes.
 #pragma once
 
 #include <filesystem>

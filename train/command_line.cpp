@@ -88,6 +88,27 @@ std::string quoted(const std::string& text) {
     return out + "'";
 }
 
+// CLI11 takes whatever follows an option for its value, and whatever follows a switch's "=" for a number.
+void check_values(const std::vector<std::string>& arguments) {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::string& argument = arguments[i];
+        if (!argument.starts_with("--")) continue;
+        const std::size_t equals = argument.find('=');
+        const std::string name = argument.substr(2, equals - 2);
+        const auto spec = std::ranges::find_if(option_table(), [&](const OptionSpec& candidate) {
+            return name == candidate.name || (name == candidate.alias && !name.empty());
+        });
+        if (spec == option_table().end()) continue;
+        if (spec->value.empty() && equals != std::string::npos)
+            fail_usage("--{} is a switch and takes no value", name);
+        if (spec->value.empty() || equals != std::string::npos) continue;
+        if (i + 1 == arguments.size()) fail_usage("--{} needs a value", name);
+        if (arguments[i + 1].starts_with("--"))
+            fail_usage("--{} needs a value, and {} is an option", name, arguments[i + 1]);
+        ++i;
+    }
+}
+
 void add_option(CLI::App& app, const OptionSpec& spec, CommandLine& line) {
     const std::string names = "--" + spec.name + (spec.alias.empty() ? "" : ",--" + spec.alias);
     const auto take = [&line, &spec](const std::string& text) {
@@ -101,7 +122,7 @@ void add_option(CLI::App& app, const OptionSpec& spec, CommandLine& line) {
         return;
     }
     const std::string initial = spec.get ? as_text(spec.get(Options{})) : "";
-    app.add_option_function<std::string>("" + names, take,
+    app.add_option_function<std::string>(names, take,
                                          spec.help + (initial.empty() ? "" : " [" + initial + "]"))
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
         ->type_name(spec.value);
@@ -126,14 +147,13 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
     app.get_formatter()->column_width(34);
     app.allow_extras();
     for (const OptionSpec& spec : option_table()) add_option(app, spec, line);
+    check_values(arguments);
     try {
         // CLI11 takes its arguments from the back.
         app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     } catch (const CLI::CallForHelp&) {
         line.help = app.help();
         return line;
-    } catch (const CLI::ArgumentMismatch&) {
-        fail_usage("the option {} needs a value", arguments.back());
     } catch (const CLI::ParseError& error) {
         fail_usage("{}", error.what());
     }

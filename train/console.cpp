@@ -25,6 +25,11 @@ double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+void say(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+}
+
 Console::Console(std::int64_t epochs, std::int64_t batches, std::int64_t log_interval)
     : epochs_(epochs),
       batches_(batches),
@@ -60,10 +65,10 @@ void Console::progress(const Progress& progress, double loss, double accuracy, d
         if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 &&
             text.size() >= window.ws_col)
             text.resize(window.ws_col - 1);
-        fmt::print("\r\x1b[K{}", text);
-    } else
-        fmt::print("{}\n", text);
-    std::fflush(stdout);
+        say("\r\x1b[K" + text);
+    } else {
+        say(text + "\n");
+    }
     live_ = terminal_;
     shown_ = now;
     epoch_shown_ = progress.epoch;
@@ -71,10 +76,8 @@ void Console::progress(const Progress& progress, double loss, double accuracy, d
 }
 
 void Console::line(const std::string& text) {
-    if (live_) fmt::print("\r\x1b[K");
+    say((live_ ? "\r\x1b[K" : "") + text + "\n");
     live_ = false;
-    fmt::print("{}\n", text);
-    std::fflush(stdout);
 }
 
 void Console::epoch(const EpochMetrics& m, double seconds, double images_per_second) {
@@ -88,8 +91,7 @@ void Console::epoch(const EpochMetrics& m, double seconds, double images_per_sec
 
 void print_configuration(const nlohmann::ordered_json& configuration) {
     for (const auto& item : configuration.items())
-        fmt::print("  {:<18}{}\n", item.key(), as_text(item.value()));
-    std::fflush(stdout);
+        say(fmt::format("  {:<18}{}\n", item.key(), as_text(item.value())));
 }
 
 }  // namespace qstep

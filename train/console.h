@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "train/checkpoint.h"
 #include "train/metrics.h"
@@ -13,6 +14,9 @@ namespace qstep {
 
 /// Seconds on a clock that only moves forward.
 double seconds_now();
+
+/// To standard output, at once. A reader that has gone is no error here: the run hears of it as SIGPIPE.
+void say(std::string_view text);
 
 class Console {
   public:
@@ -27,6 +31,7 @@ class Console {
     void progress(const Progress& progress, double loss, double accuracy, double lr);
     /// A line of its own, above the live line.
     void line(const std::string& text);
+    /// One line on a finished epoch: seconds of training and test, images a second of training.
     void epoch(const EpochMetrics& metrics, double seconds, double images_per_second);
 
   private:
@@ -35,7 +40,7 @@ class Console {
     bool live_ = false;  // a live line is on the screen
     double started_ = 0.0, shown_ = 0.0;
     std::int64_t first_step_ = 0, last_step_ = 0;
-    std::int64_t images_seen_ = 0, images_shown_ = 0, epoch_shown_ = 0;
+    std::int64_t images_shown_ = 0, epoch_shown_ = 0;
 };
 
 /// "--name value" of every option, one a line.

@@ -9,12 +9,6 @@ namespace qstep {
 
 namespace {
 
-std::vector<std::int64_t> extents_of(const Shape& shape) {
-    std::vector<std::int64_t> extents;
-    for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
-    return extents;
-}
-
 // Tensors on their way into the file; owns their bytes.
 class Dump {
   public:
@@ -26,7 +20,7 @@ class Dump {
         backend(context_.device()).copy_out(context_, raw.data(), tensor.data, raw.size());
         add_floats(name, Tensor{raw.data(), tensor.dtype, tensor.shape}, std::move(extents));
     }
-    void add(const std::string& name, const Tensor& tensor) { add(name, tensor, extents_of(tensor.shape)); }
+    void add(const std::string& name, const Tensor& tensor) { add(name, tensor, tensor.shape.extents()); }
 
     // Host images [N,H,W,C] as [N,C,H,W].
     void add_images(const std::string& name, const Tensor& images) {

@@ -1,6 +1,7 @@
 #include "train/jobs.h"
 
-#include <cstdio>
+#include <sys/resource.h>
+
 #include <optional>
 
 #include "data/source.h"
@@ -27,8 +28,7 @@ void settle_device(Options& options, const Context& context) {
 DataSplits load_data(Options& options) {
     DataSource source = open_data(options.data);
     options.data = source.name;
-    for (const std::string& note : source.notes) fmt::print("{}\n", note);
-    std::fflush(stdout);
+    for (const std::string& note : source.notes) say(note + "\n");
     return std::move(source.splits);
 }
 
@@ -48,25 +48,44 @@ void check_something_left(const Options& options, const Progress& progress) {
     if (progress.epoch >= options.epochs)
         fail_usage("{} already holds all {} epochs; a larger --epochs continues it", options.resume,
                    options.epochs);
-    // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
-    const bool between_epochs = progress.batch == 0;
-    if (options.max_steps > 0 && progress.step >= options.max_steps + (between_epochs ? 0 : 1))
-        fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
 }
 
 int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const RunFolder& folder,
                const CommandLine& command_line, const std::string& program) {
     if (end == RunEnd::stopped_by_signal) {
-        fmt::print("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
-                   resume_command(program, command_line, folder.checkpoint().string()));
+        say(fmt::format("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
+                        resume_command(program, command_line, folder.checkpoint().string())));
         return 128 + signals.received();
     }
     trainer.print_results(signals);
-    fmt::print("\nwritten: {}\n         {}\n", folder.checkpoint().string(), folder.configuration().string());
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    say(fmt::format("\npeak memory {} MiB\n", usage.ru_maxrss / 1024));
+    say(fmt::format("written: {}\n         {}\n", folder.checkpoint().string(),
+                    folder.configuration().string()));
     // A run of less than an epoch has no line to write.
-    if (trainer.progress().last) fmt::print("         {}\n", folder.metrics().string());
-    if (command_line.options.save_model) fmt::print("         {}\n", folder.model().string());
+    if (trainer.progress().last) say(fmt::format("         {}\n", folder.metrics().string()));
+    if (command_line.options.save_model) say(fmt::format("         {}\n", folder.model().string()));
     return signals.received() == 0 ? 0 : 128 + signals.received();
+}
+
+// A copy of an older state must not replace a newer one that lies beside it.
+void check_nothing_newer(const RunFolder& folder, const std::string& resumed, const Progress& progress) {
+    std::error_code error;
+    if (!std::filesystem::exists(folder.checkpoint(), error) ||
+        std::filesystem::equivalent(resumed, folder.checkpoint(), error))
+        return;
+    std::optional<Checkpoint> beside;
+    try {
+        beside.emplace(folder.checkpoint());
+    } catch (const Error&) {
+        return;  // what cannot be read is nothing to lose
+    }
+    if (beside->progress().step > progress.step)
+        fail_usage(
+            "{} is at step {}, but {} beside it is at step {} and would be replaced; move one of them to "
+            "a folder of its own",
+            resumed, progress.step, folder.checkpoint().string(), beside->progress().step);
 }
 
 int train(const CommandLine& command_line, const std::string& program) {
@@ -78,6 +97,7 @@ int train(const CommandLine& command_line, const std::string& program) {
             fail_run("{} holds weights alone; only a checkpoint can be resumed", options.resume);
         options = options_for_resume(command_line, checkpoint->configuration());
         check_something_left(options, checkpoint->progress());
+        check_nothing_newer(folder_of_checkpoint(options.resume), options.resume, checkpoint->progress());
     }
     const StopSignals signals;
     Context context(parse_device(options.device), static_cast<int>(options.threads));
@@ -92,9 +112,10 @@ int train(const CommandLine& command_line, const std::string& program) {
     options.output = folder.path.string();
     Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
     const Json description = run_description(options, data, session.parameters().parameter_count());
-    fmt::print("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
-               session.parameters().parameter_count(), static_cast<double>(session.memory()) / (1 << 20));
-    fmt::print("{}\n", description["device_description"].get<std::string>());
+    say(fmt::format("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
+                    session.parameters().parameter_count(),
+                    static_cast<double>(session.memory()) / (1 << 20)));
+    say(fmt::format("{}\n", description["device_description"].get<std::string>()));
     print_configuration(description["options"]);
     write_text_file(folder.configuration(), description.dump(2) + "\n");
     const RunEnd end = trainer.run(signals);
@@ -113,12 +134,15 @@ int evaluate_checkpoint(const CommandLine& command_line) {
     BatchLoader loader(data.test, {options.test_batch_size, options.seed, options.precision, false});
     bool complete = false;
     const Evaluation test = evaluate(session, loader, nullptr, complete);
-    fmt::print("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss, test.accuracy);
+    say(fmt::format("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss,
+                    test.accuracy));
     return 0;
 }
 
 int dump(const CommandLine& command_line) {
     Options options = command_line.options;
+    // Opens and removes the temporary file: what cannot be written is better known before the steps.
+    AtomicFile{options.dump_step};
     Context context(parse_device(options.device), static_cast<int>(options.threads));
     settle_device(options, context);
     const DataSplits data = load_data(options);
@@ -128,7 +152,7 @@ int dump(const CommandLine& command_line) {
     settings.keep_quantized = true;
     Session session(context, settings);
     dump_step(options.dump_step, session, data.train, options);
-    fmt::print("step {} written to {}\n", options.max_steps, options.dump_step);
+    say(fmt::format("step {} written to {}\n", options.max_steps, options.dump_step));
     return 0;
 }
 

@@ -35,8 +35,8 @@ class Optimizer {
 
     /// What step() applied: [parameter_count] f32. Without quantization, the gradients themselves.
     Tensor applied_gradient(const ParameterStore& parameters) const;
-    /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient; 0 without quantization, NaN
-    /// when the gradient was not finite.
+    /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient; 0 without quantization,
+    /// else NaN when the gradient was not finite.
     Tensor variance() const { return variance_; }
     /// Whether the quantized gradient, if there is one, goes through memory.
     bool keeps_quantized() const { return !quantizes() || keep_quantized_ || codec_->update_needs_buffer(); }

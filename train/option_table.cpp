@@ -57,6 +57,11 @@ auto real(std::string name, double Options::*field, double least, Bound least_bo
 auto text_into(std::string name, std::string Options::*field) {
     return [=](Options& options, const std::string& text) {
         if (text.empty()) fail_usage("--{} was given an empty text", name);
+        try {
+            Json(text).dump();
+        } catch (const Json::exception&) {
+            fail_usage("--{} takes text in UTF-8", name);
+        }
         options.*field = text;
     };
 }
@@ -104,6 +109,13 @@ void set_milestones(Options& options, const std::string& text) {
     options.milestones = milestones;
 }
 
+void set_model(Options& options, const std::string& text) {
+    // What knows the names is what makes the models; nothing is allocated for this one.
+    ParameterStore undone;
+    make_model(text, undone);
+    options.model = text;
+}
+
 void set_precision(Options& options, const std::string& text) {
     if (text != "fp32" && text != "bf16") fail_usage("--precision is fp32 or bf16, not '{}'", text);
     options.precision = text == "fp32" ? DType::f32 : DType::bf16;
@@ -125,7 +137,7 @@ std::vector<OptionSpec> model_options() {
          "folder with the binary CIFAR-10 files; auto: $CIFAR10_DIR, then data/, then synthetic", kAnyJob,
          AtResume::stored, text_into("data", &Options::data), get_from(&Options::data)},
         {"model", "", "NAME", listed(model_names()) + " (any resnet_N with N = 6n+2)", kAnyJob,
-         AtResume::fixed, text_into("model", &Options::model), get_from(&Options::model)},
+         AtResume::fixed, set_model, get_from(&Options::model)},
         {"quant", "quantization-type", "CODEC",
          "gradient codec: none, standard, smart, hadamard, exponential; a codec implies --optimizer "
          "quantization",

@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <ctime>
 #include <system_error>
 
@@ -48,9 +49,11 @@ RunFolder make_run_folder(const std::string& output, const std::string& label) {
     std::error_code ignored;
     for (const auto& file : {folder.checkpoint(), folder.configuration(), folder.metrics(), folder.model()})
         if (std::filesystem::exists(file, ignored))
-            fail_usage(
-                "{} holds {} of another run; choose another --output, or continue that run with --resume {}",
-                output, file.filename().string(), folder.checkpoint().string());
+            fail_usage("{} holds {} of another run; choose another --output, or {}", output,
+                       file.filename().string(),
+                       std::filesystem::exists(folder.checkpoint(), ignored)
+                           ? "continue that run with --resume " + folder.checkpoint().string()
+                           : "empty that folder: the run left no checkpoint to continue from");
     make_folders(folder.path);
     check_writable(folder.path);
     return folder;

@@ -14,8 +14,7 @@ enum class ScheduleKind { multistep, cosine, onecycle };
 ///
 /// multistep  lr * 0.1^(number of milestones <= e)           (torch MultiStepLR, gamma 0.1)
 /// cosine     lr * (1 + cos(pi * t / T)) / 2                 (torch CosineAnnealingLR, stepped each step;
-/// reaches
-///                                                            0 behind the last step)
+///                                                            reaches 0 behind the last step)
 /// onecycle   with W = max(0.3 * T - 1, 0), L = T - 1: for t <= W linear from lr/25 to lr; then
 ///            low + (lr - low) * (1 + cos(pi * (t - W) / (L - W))) / 2, low = lr/25/10^4
 ///            (torch OneCycleLR with its defaults pct_start 0.3, div_factor 25, final_div_factor 10^4, except

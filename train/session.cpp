@@ -111,6 +111,11 @@ std::string Session::non_finite_gradient() {
     return index < 0 ? "" : parameters_.parameter_at(index).name;
 }
 
+std::string Session::non_finite_weight() {
+    const std::int64_t index = first_non_finite(context_, parameters_.values());
+    return index < 0 ? "" : parameters_.parameter_at(index).name;
+}
+
 Network& Session::training_network(std::int64_t batch) {
     return *of_size(train_, train_partial_, batch).network;
 }

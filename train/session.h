@@ -55,6 +55,8 @@ class Session {
     double variance();
     /// Empty, or the name of the first parameter whose gradient in the last training step was not finite.
     std::string non_finite_gradient();
+    /// Empty, or the name of the first parameter that is not finite.
+    std::string non_finite_weight();
 
     Sums training_sums();
     void set_training_sums(const Sums& sums);

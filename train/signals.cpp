@@ -3,15 +3,23 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <iterator>
+
 namespace qstep {
 
 namespace {
 
 volatile sig_atomic_t g_received = 0;
-struct sigaction g_former_interrupt, g_former_terminate;
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGPIPE};
+struct sigaction g_former[std::size(kSignals)];
 
 extern "C" void remember(int number) {
-    if (g_received != 0) _exit(128 + number);
+    // Ctrl-C ends the reader of a pipe too, so SIGPIPE may come first or second, and with every line.
+    if (number == SIGPIPE) {
+        if (g_received == 0) g_received = number;
+        return;
+    }
+    if (g_received == SIGINT || g_received == SIGTERM) _exit(128 + number);
     g_received = number;
 }
 
@@ -24,13 +32,11 @@ StopSignals::StopSignals() {
     // Reads and writes in progress go on: the run stops between steps, not inside a system call.
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &g_former_interrupt);
-    sigaction(SIGTERM, &action, &g_former_terminate);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &g_former[i]);
 }
 
 StopSignals::~StopSignals() {
-    sigaction(SIGINT, &g_former_interrupt, nullptr);
-    sigaction(SIGTERM, &g_former_terminate, nullptr);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &g_former[i], nullptr);
 }
 
 int StopSignals::received() const {

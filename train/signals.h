@@ -1,10 +1,11 @@
-// Ctrl-C and SIGTERM as a wish that the run looks at between two steps.
+// Ctrl-C, SIGTERM and a reader of the output that has gone, as wishes that the run looks at between two
+// steps.
 #pragma once
 
 namespace qstep {
 
-/// While one exists, the first SIGINT or SIGTERM is only remembered; a second one ends the process at once
-/// with status 128 + its number. One at a time.
+/// While one exists, the first SIGINT, SIGTERM or SIGPIPE is only remembered; a second SIGINT or SIGTERM ends
+/// the process at once with status 128 + its number. One at a time.
 class StopSignals {
   public:
     StopSignals();
@@ -13,7 +14,7 @@ class StopSignals {
     StopSignals(const StopSignals&) = delete;
     StopSignals& operator=(const StopSignals&) = delete;
 
-    /// SIGINT or SIGTERM once one has come, else 0.
+    /// The signal once one has come, else 0.
     int received() const;
 };
 

@@ -69,6 +69,9 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
             "in "
             "batches of {}",
             progress.batch, progress.epoch + 1, progress.step, data.train.count(), options.batch_size);
+    // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
+    if (progress.step > 0 && at_step_limit() && progress.batch < batches)
+        fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
     metrics_.keep_epochs(progress.epoch);
     session_.set_training_sums({progress.loss_sum, progress.right});
     if (progress.step > 0) {
@@ -107,14 +110,14 @@ Trainer::EpochEnd Trainer::train_epoch(const StopSignals& signals) {
         if (at_step_limit()) return EpochEnd::step_limit;
         step(train_loader_.next().value());
         epoch_seconds_ = seconds_now() - started;
+        if (at_step_limit() && progress_.batch < train_loader_.batches_per_epoch())
+            return EpochEnd::step_limit;
+        if (signals.received() != 0) return EpochEnd::signal;
         if (console_.due(progress_)) {
             read_sums();
             console_.progress(progress_, progress_.loss_sum / static_cast<double>(progress_.images),
                               percent(progress_.right, progress_.images), lr_);
         }
-        if (signals.received() != 0) return EpochEnd::signal;
-        if (at_step_limit() && progress_.batch < train_loader_.batches_per_epoch())
-            return EpochEnd::step_limit;
     }
     return EpochEnd::complete;
 }
@@ -136,11 +139,14 @@ void Trainer::check_finite(float loss) {
     const std::string what = parameter.empty()
                                  ? fmt::format("the loss is {}", loss)
                                  : fmt::format("the gradient of {} is not finite (loss {})", parameter, loss);
-    const std::string kept =
-        saved_step_ < 0 ? "no checkpoint was written yet"
-                        : fmt::format("{} still holds step {}", folder_.checkpoint().string(), saved_step_);
     fail_run("{} in step {} (epoch {}): a smaller --lr may help; {}", what, progress_.step + 1,
-             progress_.epoch + 1, kept);
+             progress_.epoch + 1, what_is_kept());
+}
+
+std::string Trainer::what_is_kept() const {
+    return saved_step_ < 0
+               ? "no checkpoint was written yet"
+               : fmt::format("{} still holds step {}", folder_.checkpoint().string(), saved_step_);
 }
 
 void Trainer::read_sums() {
@@ -158,8 +164,7 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
     if (!complete) return false;
     if (!std::isfinite(test.loss))
         fail_run("the loss on the test images is {} after epoch {}; {}", test.loss, progress_.epoch + 1,
-                 saved_step_ < 0 ? "no checkpoint was written yet"
-                                 : folder_.checkpoint().string() + " still holds the last good state");
+                 what_is_kept());
     EpochMetrics row;
     row.epoch = progress_.epoch + 1;
     row.step = progress_.step;
@@ -186,6 +191,10 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
 }
 
 void Trainer::save() {
+    const std::string parameter = session_.non_finite_weight();
+    if (!parameter.empty())
+        fail_run("{} is not finite after step {}: a smaller --lr may help; {}", parameter, progress_.step,
+                 what_is_kept());
     read_sums();
     save_checkpoint(folder_.checkpoint(), session_.context(), session_.parameters(), options_, progress_);
     saved_step_ = progress_.step;
@@ -199,12 +208,12 @@ void Trainer::print_results(const StopSignals& signals) {
         console_.line(fmt::format("{:<28}{:>10.4f}{:>10.2f} %", name, loss, accuracy));
     };
     if (progress_.batch > 0) {
-        row(fmt::format("train, {} steps", progress_.step),
+        row(fmt::format("train, epoch {} so far", progress_.epoch + 1),
             progress_.loss_sum / static_cast<double>(progress_.images),
             percent(progress_.right, progress_.images));
         bool complete = false;
         const Evaluation test = evaluate(session_, test_loader_, &signals, complete);
-        if (complete) row(fmt::format("test, {} steps", progress_.step), test.loss, test.accuracy);
+        if (complete) row(fmt::format("test, after step {}", progress_.step), test.loss, test.accuracy);
     } else if (progress_.last) {
         row(fmt::format("train, epoch {}", progress_.last->epoch), progress_.last->train_loss,
             progress_.last->train_accuracy);

@@ -51,6 +51,8 @@ class Trainer {
     bool finish_epoch(const StopSignals& signals);
     void step(const Batch& batch);
     void check_finite(float loss);
+    /// The end of a sentence on a run that went wrong: what the last checkpoint holds.
+    std::string what_is_kept() const;
     void read_sums();
     void save();
     bool at_step_limit() const { return options_.max_steps > 0 && progress_.step >= options_.max_steps; }

@@ -46,7 +46,7 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
     if (!takes_direct_convolution(shape, x.dtype, static_cast<bool>(bias)))
         return onednn::forward(context, shape, y, x, w, bias);
     check_convolution(shape, y, x, w);
-    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, x.dtype));
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context, shape, x.dtype));
     direct::forward(context, workspace, shape, y, x, w, nullptr);
 }
 
@@ -56,7 +56,7 @@ void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tens
     if (!takes_direct_convolution(shape, dy.dtype, false) || shape.in_channels == 3)
         return onednn::backward_data(context, shape, dx, mode, dy, w);
     check_convolution(shape, dy, dx, w);
-    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context, shape, dy.dtype));
     direct::backward(context, workspace, shape, dx, mode, {}, GradMode::skip, {.dz = dy}, {}, w);
 }
 
@@ -66,7 +66,7 @@ void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const T
     if (!takes_direct_convolution(shape, dy.dtype, static_cast<bool>(dbias)))
         return onednn::backward_weights(context, shape, dw, dbias, mode, dy, x);
     check_convolution(shape, dy, x, dw);
-    void* workspace = context.workspace().lend(direct::workspace_bytes(context.threads(), shape, dy.dtype));
+    void* workspace = context.workspace().lend(direct::workspace_bytes(context, shape, dy.dtype));
     direct::backward(context, workspace, shape, {}, GradMode::skip, dw, mode, {.dz = dy}, x, {});
 }
 

@@ -27,7 +27,7 @@ std::size_t fused_bytes(const Context& context, const Conv2dShape& shape) {
 }
 
 std::size_t direct_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return scratch_bytes(direct::workspace_bytes(context.threads(), shape, dtype));
+    return scratch_bytes(direct::workspace_bytes(context, shape, dtype));
 }
 
 // Separate calls: what each of them borrows lies at the front, dy behind it.

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <span>
 
 #include "kernels/cpu/direct_conv_passes.h"
 
@@ -48,6 +50,28 @@ struct Images {
     std::byte* at(std::int64_t n) const { return base ? base + n * bytes : nullptr; }
 };
 
+// What is worked out once per shape and type.
+struct Prepared {
+    Plan plan;
+    Sizes sizes;
+    std::vector<DataPass> passes;  // of the data gradient; empty for three input channels, which have none
+};
+
+struct PreparedKey {
+    Conv2dShape shape;
+    std::int64_t narrow;
+};
+
+const Prepared& prepare(const Context& context, const Conv2dShape& shape, bool narrow) {
+    return context.plans().get<Prepared>(PreparedKey{shape, narrow}, [&] {
+        auto prepared = std::make_shared<Prepared>();
+        prepared->plan = make_plan(shape, narrow);
+        prepared->sizes = sizes_of(prepared->plan);
+        if (shape.in_channels % kLanes == 0) prepared->passes = data_passes(prepared->plan);
+        return prepared;
+    });
+}
+
 struct Share {
     std::int64_t begin, end;
 };
@@ -75,7 +99,7 @@ struct Backward {
     const Plan& plan;
     const Kernels& kernels;
     const OutputGradient& gradient;
-    const std::vector<DataPass>& passes;
+    std::span<const DataPass> passes;
     const Word* weights;
     Images dz, y, x, dx;
     bool accumulate_dx;
@@ -174,14 +198,15 @@ bool supports(const Conv2dShape& s, DType dtype) {
            (s.in_channels % kLanes == 0 || s.in_channels == 3);
 }
 
-std::size_t workspace_bytes(int threads, const Conv2dShape& shape, DType dtype) {
-    return total_bytes(sizes_of(make_plan(shape, dtype == DType::bf16)), threads);
+std::size_t workspace_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
+    return total_bytes(prepare(context, shape, dtype == DType::bf16).sizes, context.threads());
 }
 
 void forward(const Context& context, void* workspace, const Conv2dShape& shape, const Tensor& y,
              const Tensor& x, const Tensor& w, MomentPartials* moments) {
-    const Plan plan = make_plan(shape, x.dtype == DType::bf16);
-    const Sizes sizes = sizes_of(plan);
+    const Prepared& prepared = prepare(context, shape, x.dtype == DType::bf16);
+    const Plan& plan = prepared.plan;
+    const Sizes& sizes = prepared.sizes;
     const Kernels& kernels = kernels_of(plan.narrow);
     auto* weights = static_cast<Word*>(workspace);
     const std::int64_t taps = shape.kernel_h * shape.kernel_w, channels = shape.out_channels;
@@ -226,10 +251,12 @@ void backward(const Context& context, void* workspace, const Conv2dShape& shape,
     const bool want_dx = dx_mode != GradMode::skip, want_dw = dw_mode != GradMode::skip;
     QSTEP_CHECK(!want_dx || shape.in_channels % kLanes == 0,
                 "the direct convolution has no data gradient for {} input channels", shape.in_channels);
-    const Plan plan = make_plan(shape, gradient.dz.dtype == DType::bf16);
-    const Sizes sizes = sizes_of(plan);
+    const Prepared& prepared = prepare(context, shape, gradient.dz.dtype == DType::bf16);
+    const Plan& plan = prepared.plan;
+    const Sizes& sizes = prepared.sizes;
     auto* weights = static_cast<Word*>(workspace);
-    const std::vector<DataPass> passes = want_dx ? data_passes(plan) : std::vector<DataPass>{};
+    const std::span<const DataPass> passes =
+        want_dx ? std::span(prepared.passes) : std::span<const DataPass>();
     const std::int64_t taps = shape.kernel_h * shape.kernel_w;
     const WeightView view{want_dx ? w.as<float>() : nullptr, shape.in_channels, taps,   shape.out_channels,
                           shape.in_channels * taps,          shape.kernel_w,    kLanes, plan.narrow};

@@ -21,8 +21,8 @@ namespace qstep::cpu::direct {
 /// gradient).
 bool supports(const Conv2dShape& shape, DType dtype);
 
-/// Bytes of scratch memory that forward and backward need.
-std::size_t workspace_bytes(int threads, const Conv2dShape& shape, DType dtype);
+/// Bytes of scratch memory that forward and backward need. Like them, plans a shape once per context.
+std::size_t workspace_bytes(const Context& context, const Conv2dShape& shape, DType dtype);
 
 /// y (overwritten) from x and w. With `moments` (blocks = the context's threads, channels = O), also the
 /// moments of y as stored; every block's count is set.

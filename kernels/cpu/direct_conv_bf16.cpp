@@ -38,7 +38,6 @@ struct Type {
 namespace qstep::cpu::direct {
 namespace {
 
-constexpr int kLanes = 16;  // of a block
 // Word i: a[i] below, b[i] above.
 __m512i interleave(__m256i a, __m256i b) {
     return _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));

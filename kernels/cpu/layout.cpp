@@ -1,14 +1,18 @@
 // NHWC to and from NCHW: an image is a [H*W, C] matrix to be transposed.
 #include "kernels/layout.h"
 
+#include "kernels/cpu/float_types.h"
+#include "kernels/cpu/parallel.h"
+
 namespace qstep::cpu {
 
 namespace {
 
+// [pixels, channels] to [channels, pixels] for the images begin..end.
 template <typename T>
-void transpose_images(std::int64_t batch, std::int64_t pixels, std::int64_t channels, T* to, const T* from) {
-#pragma omp parallel for schedule(static)
-    for (std::int64_t n = 0; n < batch; ++n) {
+void transpose_images(const Shape& nhwc, T* to, const T* from, std::int64_t begin, std::int64_t end) {
+    const std::int64_t pixels = nhwc[1] * nhwc[2], channels = nhwc[3];
+    for (std::int64_t n = begin; n < end; ++n) {
         const T* source = from + n * pixels * channels;
         T* target = to + n * pixels * channels;
         for (std::int64_t c = 0; c < channels; ++c)
@@ -17,10 +21,10 @@ void transpose_images(std::int64_t batch, std::int64_t pixels, std::int64_t chan
 }
 
 template <typename T>
-void transpose_gradients(std::int64_t batch, std::int64_t pixels, std::int64_t channels, T* to,
-                         bool accumulate, const T* from) {
-#pragma omp parallel for schedule(static)
-    for (std::int64_t n = 0; n < batch; ++n) {
+void transpose_gradients(const Shape& nhwc, T* to, bool accumulate, const T* from, std::int64_t begin,
+                         std::int64_t end) {
+    const std::int64_t pixels = nhwc[1] * nhwc[2], channels = nhwc[3];
+    for (std::int64_t n = begin; n < end; ++n) {
         const T* source = from + n * pixels * channels;
         T* target = to + n * pixels * channels;
         for (std::int64_t p = 0; p < pixels; ++p)
@@ -39,24 +43,26 @@ void check_layouts(const Tensor& nhwc, const Tensor& nchw) {
 
 }  // namespace
 
-void nhwc_to_nchw(Context&, const Tensor& to, const Tensor& from) {
+void nhwc_to_nchw(Context& context, const Tensor& to, const Tensor& from) {
     check_layouts(from, to);
     const Shape& s = from.shape;
-    if (from.dtype == DType::f32)
-        transpose_images(s[0], s[1] * s[2], s[3], to.as<float>(), from.as<float>());
-    else
-        transpose_images(s[0], s[1] * s[2], s[3], to.as<bf16>(), from.as<bf16>());
+    cpu::with_float_type(from.dtype, "the NHWC side", [&]<typename T>(T) {
+        cpu::parallel_ranges(context, s[0], 1, s.count() / s[0], [&](std::int64_t begin, std::int64_t end) {
+            transpose_images(s, to.as<T>(), from.as<T>(), begin, end);
+        });
+    });
 }
 
-void nchw_to_nhwc(Context&, const Tensor& to, GradMode mode, const Tensor& from) {
+void nchw_to_nhwc(Context& context, const Tensor& to, GradMode mode, const Tensor& from) {
     check_layouts(to, from);
     if (mode == GradMode::skip) return;
     const bool accumulate = mode == GradMode::accumulate;
     const Shape& s = to.shape;
-    if (to.dtype == DType::f32)
-        transpose_gradients(s[0], s[1] * s[2], s[3], to.as<float>(), accumulate, from.as<float>());
-    else
-        transpose_gradients(s[0], s[1] * s[2], s[3], to.as<bf16>(), accumulate, from.as<bf16>());
+    cpu::with_float_type(to.dtype, "the NHWC side", [&]<typename T>(T) {
+        cpu::parallel_ranges(context, s[0], 1, s.count() / s[0], [&](std::int64_t begin, std::int64_t end) {
+            transpose_gradients(s, to.as<T>(), accumulate, from.as<T>(), begin, end);
+        });
+    });
 }
 
 }  // namespace qstep::cpu

@@ -86,6 +86,11 @@ std::shared_ptr<LinearPlan> make_plan(const dnnl::engine& engine, const LinearKe
     });
 }
 
+LinearPlan& plan_of(const Context& context, const LinearKey& key) {
+    const Runtime& runtime = cpu::onednn::runtime_of(context);
+    return context.plans().get<LinearPlan>(key, [&] { return make_plan(runtime.engine, key); });
+}
+
 std::size_t matrix_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
     return scratch_bytes(static_cast<std::size_t>(rows * columns) * size_of(dtype));
 }
@@ -119,7 +124,7 @@ class Run {
         : context_(context),
           runtime_(onednn::runtime_of(context)),
           key_{shape, product, static_cast<std::int64_t>(dtype), has_bias, mode == GradMode::accumulate},
-          plan_(context.plans().get<LinearPlan>(key_, [&] { return make_plan(runtime_.engine, key_); })),
+          plan_(plan_of(context, key_)),
           scratch_(context.workspace().lend(bytes_of(plan_, key_))),
           scratchpad_(scratch_.take_bytes(plan_.scratchpad_bytes)) {}
 
@@ -180,8 +185,6 @@ QSTEP_CLONES void bias_gradient(float* dbias, const T* dy, LinearShape shape, bo
 }  // namespace
 
 std::size_t linear_workspace(const Context& context, const LinearShape& shape, DType dtype) {
-    omp_set_num_threads(context.threads());
-    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     std::size_t bytes = 0;
     for (const Product product : {Product::forward, Product::backward_data, Product::backward_weights})
         for (const std::int64_t bias : {0, 1})
@@ -189,7 +192,7 @@ std::size_t linear_workspace(const Context& context, const LinearShape& shape, D
                 if (bias == 1 && product != Product::forward) continue;
                 if (accumulate == 1 && product == Product::forward) continue;
                 const LinearKey key{shape, product, static_cast<std::int64_t>(dtype), bias, accumulate};
-                bytes = std::max(bytes, bytes_of(*make_plan(engine, key), key));
+                bytes = std::max(bytes, bytes_of(plan_of(context, key), key));
             }
     return bytes;
 }

@@ -1,7 +1,5 @@
 #include "kernels/cpu/onednn_conv.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <memory>
 
@@ -134,8 +132,8 @@ std::shared_ptr<ConvPlan> make_plan(const dnnl::engine& engine, const ConvKey& k
     });
 }
 
-ConvPlan& plan_of(Context& context, const Runtime& runtime, const Conv2dShape& shape, Pass pass, DType dtype,
-                  bool has_bias) {
+ConvPlan& plan_of(const Context& context, const Runtime& runtime, const Conv2dShape& shape, Pass pass,
+                  DType dtype, bool has_bias) {
     const ConvKey key{shape, pass, static_cast<std::int64_t>(dtype), has_bias};
     return context.plans().get<ConvPlan>(key, [&] { return make_plan(runtime.engine, key); });
 }
@@ -173,15 +171,14 @@ Tensor compute_copy(Scratch& scratch, const ConvPlan& plan, const Tensor& tensor
 }  // namespace
 
 std::size_t workspace_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    omp_set_num_threads(context.threads());
-    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    const Runtime& runtime = runtime_of(context);
     std::size_t bytes = 0;
     for (const Pass pass : {Pass::forward, Pass::backward_data, Pass::backward_weights})
-        for (const std::int64_t bias : {0, 1}) {
+        for (const bool bias : {false, true}) {
             if (bias && pass == Pass::backward_data) continue;
-            const auto plan = make_plan(engine, {shape, pass, static_cast<std::int64_t>(dtype), bias});
+            const ConvPlan& plan = plan_of(context, runtime, shape, pass, dtype, bias);
             const GradMode mode = pass == Pass::backward_data ? GradMode::accumulate : GradMode::overwrite;
-            bytes = std::max(bytes, bytes_of(*plan, shape, dtype, mode));
+            bytes = std::max(bytes, bytes_of(plan, shape, dtype, mode));
         }
     return bytes;
 }

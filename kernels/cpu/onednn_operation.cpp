@@ -20,7 +20,7 @@ Type type_of(DType dtype) {
     return dtype == DType::f32 ? Type::f32 : Type::bf16;
 }
 
-Runtime& runtime_of(Context& context) {
+Runtime& runtime_of(const Context& context) {
     omp_set_num_threads(context.threads());
     return context.plans().get<Runtime>(RuntimeKey{}, [] {
         return checked("on this processor", [] { return std::make_shared<Runtime>(); });

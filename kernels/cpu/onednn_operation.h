@@ -27,7 +27,7 @@ struct Runtime {
 };
 /// The context's runtime; also makes the calling thread's OpenMP teams as large as the context says, since
 /// oneDNN asks OpenMP for its thread count.
-Runtime& runtime_of(Context& context);
+Runtime& runtime_of(const Context& context);
 
 /// Scratch memory is the caller's; `accumulate` adds to what the destination holds.
 dnnl::primitive_attr attributes(bool accumulate = false);

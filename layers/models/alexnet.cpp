@@ -9,12 +9,8 @@ namespace {
 
 Conv2d make_conv(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out,
                  std::int64_t stride) {
-    return Conv2d(store, name, {in, out, 3, stride, 1}, pytorch_default_init(in * 9));
-}
-
-Linear make_linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out) {
-    const Conv2dInit init = pytorch_default_init(in);
-    return Linear(store, name, in, out, init.weight, init.bias);
+    const Init init = Init::pytorch_default(in * 9);
+    return Conv2d(store, name, {in, out, 3, stride, 1}, init, init);
 }
 
 class AlexNet : public Model {
@@ -25,9 +21,9 @@ class AlexNet : public Model {
           conv3_(make_conv(store, "features.6", 192, 384, 1)),
           conv4_(make_conv(store, "features.8", 384, 256, 1)),
           conv5_(make_conv(store, "features.10", 256, 256, 1)),
-          linear1_(make_linear(store, "classifier.1", 256 * 2 * 2, 4096)),
-          linear2_(make_linear(store, "classifier.4", 4096, 4096)),
-          linear3_(make_linear(store, "classifier.6", 4096, 10)) {}
+          linear1_(store, "classifier.1", 256 * 2 * 2, 4096),
+          linear2_(store, "classifier.4", 4096, 4096),
+          linear3_(store, "classifier.6", 4096, 10) {}
 
     Value* build(Tape& tape, Value* images, const DropoutSource& dropout) const override {
         const auto conv_relu = [&](const Conv2d& conv, Value* x) {

@@ -7,19 +7,19 @@ namespace qstep {
 
 namespace {
 
-Linear make_linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out) {
-    const Conv2dInit init = pytorch_default_init(in);
-    return Linear(store, name, in, out, init.weight, init.bias);
+Conv2d make_conv(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out) {
+    const Init init = Init::pytorch_default(in * 25);
+    return Conv2d(store, name, {in, out, 5, 1, 0}, init, init);
 }
 
 class Simple : public Model {
   public:
     explicit Simple(ParameterStore& store)
-        : conv1_(store, "conv1", {3, 6, 5, 1, 0}, pytorch_default_init(3 * 25)),
-          conv2_(store, "conv2", {6, 16, 5, 1, 0}, pytorch_default_init(6 * 25)),
-          fc1_(make_linear(store, "fc1", 400, 120)),
-          fc2_(make_linear(store, "fc2", 120, 84)),
-          fc3_(make_linear(store, "fc3", 84, 10)) {}
+        : conv1_(make_conv(store, "conv1", 3, 6)),
+          conv2_(make_conv(store, "conv2", 6, 16)),
+          fc1_(store, "fc1", 400, 120),
+          fc2_(store, "fc2", 120, 84),
+          fc3_(store, "fc3", 84, 10) {}
 
     Value* build(Tape& tape, Value* images, const DropoutSource&) const override {
         Value* x = build_max_pool(tape, build_relu(tape, conv1_.build(tape, images)), 2, 2);

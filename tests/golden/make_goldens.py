@@ -220,6 +220,22 @@ def rounding_at_comparisons(wide, narrow):
     return max(float((a - b).abs().max() / a.std()) for a, b in zip(wide.inputs, narrow.inputs))
 
 
+def print_bf16_errors(name):
+    """How far PyTorch itself strays under autocast in the first step: what the bf16 test measures ours by."""
+    recipe = Recipe(name, SEED[name])
+    found = run_step(*start(name, recipe, torch.float64), recipe, 0, torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = run_step(*start(name, recipe, torch.float32), recipe, 0, torch.float32)
+    errors = {key: relative_error(narrow[key], array) for key, array in found.items()}
+    gradients = [key for key in found if key.startswith("grad.")]
+    whole = np.concatenate([found[key].reshape(-1) for key in gradients])
+    whole_narrow = np.concatenate([narrow[key].reshape(-1) for key in gradients])
+    buffers = [errors[key] for key in found if key.startswith("buffer_after.")]
+    print(f"{name} under autocast: logits {errors['logits']:.4f}, loss {errors['loss']:.4f}, running statistics "
+          f"{max(buffers, default=0.0):.4f}, median gradient {np.median([errors[key] for key in gradients]):.3f}, "
+          f"whole gradient {relative_error(whole_narrow, whole):.3f}")  # fmt: skip
+
+
 def make(name):
     recipe = Recipe(name, SEED[name])
     reference, reference_sgd = start(name, recipe, torch.float64)
@@ -265,6 +281,8 @@ def main():
         print("usage: make_goldens.py [--find-seed MODEL FIRST LAST]", file=sys.stderr)
         return 2
     good = [make(name) for name in SEED]
+    for name in SEED:
+        print_bf16_errors(name)
     if not all(good):
         print("float32 and float64 differ by more than rounding: choose another seed (--find-seed).")
     return 0 if all(good) else 1

@@ -15,7 +15,7 @@ using test::Owned;
 
 // As in test_conv2d.cpp.
 constexpr double kF32Tolerance = 1e-5 * 4;
-constexpr double kBf16Tolerance = 2 * 6 * 0x1p-9;
+constexpr double kBf16Tolerance = 6 * 0x1p-8;
 
 double tolerance(DType dtype) {
     return dtype == DType::bf16 ? kBf16Tolerance : kF32Tolerance;
@@ -48,7 +48,7 @@ class Paths : public ::testing::TestWithParam<DType> {
     Results direct(const Conv2dShape& shape, int threads) const {
         Results r{{GetParam(), shape.y()}, {GetParam(), shape.x()}, {DType::f32, shape.w()}, {}, {}};
         Context context(Device{}, threads);
-        const std::size_t own = cpu::direct::workspace_bytes(threads, shape, GetParam());
+        const std::size_t own = cpu::direct::workspace_bytes(context, shape, GetParam());
         context.workspace().reserve(own + cpu::MomentPartials::bytes(threads, shape.out_channels));
         context.workspace().freeze();
         auto* workspace = static_cast<std::byte*>(context.workspace().lend(own));

@@ -132,4 +132,13 @@ double Golden::relative_error(int step, const std::string& kind, const std::stri
     return relative_norm(std::vector<double>(found.begin(), found.end()), stored);
 }
 
+double Golden::norm(int step, const std::string& kind, const std::string& name) const {
+    const std::string full = fmt::format("step{}.{}.{}", step, kind, name);
+    if (!file_.entries().contains(full))
+        return tensor(fmt::format("step{}.{}_summary.{}", step, kind, name)).front();
+    double sum = 0.0;
+    for (const double value : tensor(full)) sum += value * value;
+    return std::sqrt(sum);
+}
+
 }  // namespace qstep::golden

@@ -39,6 +39,9 @@ class Golden {
     double relative_error(int step, const std::string& kind, const std::string& name, std::uint32_t number,
                           std::span<const float> found) const;
 
+    /// ‖stored‖ of the same tensor.
+    double norm(int step, const std::string& kind, const std::string& name) const;
+
   private:
     std::vector<double> tensor(const std::string& name) const;
     double summary_error(const std::vector<double>& summary, std::uint32_t number,

@@ -131,7 +131,10 @@ TEST(CommandLine, RefusesUnknownNames) {
 
 TEST(CommandLine, RefusesBadValues) {
     expect_refused("--lr", "needs a value");
-    expect_refused("--lr --momentum 0.5", "--lr takes a number");
+    expect_refused("--output --nesterov", "--nesterov is an option");
+    expect_refused("--nesterov=maybe", "is a switch");
+    expect_refused("--output \xff", "UTF-8");
+    expect_refused("--lr --momentum 0.5", "--lr needs a value");
     expect_refused("--lr 0", "above 0");
     expect_refused("--lr nan", "--lr takes a number");
     expect_refused("--lr inf", "--lr takes a number");

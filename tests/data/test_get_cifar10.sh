@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tries scripts/get_cifar10.sh, in a project of its own in a temporary folder, with archives from file:// URLs.
-#   get_cifar10_test.sh PATH_OF_get_cifar10.sh
+#   test_get_cifar10.sh PATH_OF_get_cifar10.sh
 set -euo pipefail
 
 script="$1"
