@@ -10,10 +10,10 @@
 //   backward reduce   12 / 6 read, 4 / 2 written (8 / 4 without ReLU, nothing written)   7.8 us / 3.9 us
 // and some 5 operations an element. The end of the job reads 16 bytes per channel and block from the cache,
 // about a microsecond.
-#include "engine/backend.h"
 #include "kernels/batch_norm.h"
 #include "kernels/cpu/float_types.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cuda/arrival_counters.h"
 #include "kernels/cuda/device/columns.cuh"
 
 namespace qstep::cuda {
@@ -24,8 +24,6 @@ namespace {
 constexpr int kMomentBatch = 8, kReduceBatch = 4;
 // Float32 partials have at most 64 terms. Two blocks for each multiprocessor of a large GPU.
 constexpr ColumnWork kSumWork = {8, 64, 264};
-// Tiles that have a counter.
-constexpr int kMostTiles = 1024;
 
 struct Partials {
     double* first;
@@ -203,40 +201,13 @@ __global__ void __launch_bounds__(kColumnThreads)
     data.dgamma[channel] = static_cast<float>(total[1] * static_cast<double>(data.inv_std[channel]));
 }
 
-// Counts the blocks that are through, one counter a tile; zero between launches.
-class ArrivalCounters {
-  public:
-    explicit ArrivalCounters(const Context& context) : device_(context.device()) {
-        constexpr std::size_t kBytes = kMostTiles * sizeof(int);
-        counters_ = static_cast<int*>(backend(device_).allocate(kBytes));
-        QSTEP_CUDA_CHECK(cudaMemsetAsync(counters_, 0, kBytes, stream_of(context)));
-    }
-    ~ArrivalCounters() { backend(device_).release(counters_); }
-    ArrivalCounters(const ArrivalCounters&) = delete;
-    ArrivalCounters& operator=(const ArrivalCounters&) = delete;
-    int* get() const { return counters_; }
-
-  private:
-    Device device_;
-    int* counters_;
-};
-
-int* arrival_counters(const Context& context) {
-    struct Key {
-        std::int64_t tiles = kMostTiles;
-    };
-    return context.plans()
-        .get<ArrivalCounters>(Key{}, [&] { return std::make_shared<ArrivalCounters>(context); })
-        .get();
-}
-
 std::size_t partial_bytes(const Columns& columns, int vector) {
     return cpu::scratch_bytes(static_cast<std::size_t>(columns.blocks()) *
                               static_cast<std::size_t>(columns.width * vector) * sizeof(double));
 }
 
 Partials borrow_partials(Context& context, const Columns& columns, int vector) {
-    QSTEP_CHECK(columns.tiles <= kMostTiles, "batch normalisation of {} channels", columns.channels);
+    QSTEP_CHECK(columns.tiles <= kArrivalCounters, "batch normalisation of {} channels", columns.channels);
     const std::size_t bytes = partial_bytes(columns, vector);
     cpu::Scratch scratch(context.workspace().lend(2 * bytes));
     auto* first = static_cast<double*>(scratch.take_bytes(bytes));

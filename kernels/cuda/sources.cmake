@@ -2,6 +2,7 @@
 # are compiled as C++ too.
 set(qstep_cuda_kernels
     cuda/activation.cu
+    cuda/arrival_counters.cpp
     cuda/average_pool.cu
     cuda/batch_assembly.cu
     cuda/batch_norm_apply.cu
