@@ -46,7 +46,7 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
         }
         char* no_scratch = nullptr;
         qstep::cuda::launch(
-            context, name, whole_buckets_kernel<Algorithm, false, kBlockThreads, 1, Sink>,
+            context, name, whole_buckets_kernel<Algorithm, false, kBlockThreads, 4, Sink>,
             {buckets.count(), kBlockThreads, static_cast<std::size_t>(staged_bytes(buckets.size))}, task,
             sink, spreads, no_scratch, 0);
         write_total(context, spreads, buckets.count(), buckets.buckets_per_run(), variance);
