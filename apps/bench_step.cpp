@@ -4,7 +4,8 @@
 //
 // Trains on a small synthetic set in memory. After some steps to warm up it prints one line that begins with
 // "ready"; then, for each line with a number N on standard input, it runs N steps and prints one line of N
-// times in milliseconds. Ends with its input. --profile prints the time of each node of the network instead.
+// times in milliseconds. On a GPU the N steps are timed as one, and each time is their mean. Ends with its
+// input. --profile prints the time of each node of the network instead, waiting for the device behind each.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,32 +30,41 @@ constexpr std::int64_t kBatches = 32;
 constexpr int kWarmUpSteps = 5;
 constexpr int kProfiledSteps = 20;
 
-// Batches without end, epoch after epoch.
+// Steps without end, epoch after epoch.
 class Stepper {
   public:
-    Stepper(Session& session, const Dataset& train, const Options& options)
-        : session_(session),
-          loader_(train, {options.batch_size, options.seed, options.precision, true}),
-          lr_(static_cast<float>(options.lr)) {}
+    Stepper(Session& session, const DataSplits& data, const Options& options)
+        : feed_(make_feed(session, data)), lr_(static_cast<float>(options.lr)) {}
 
-    Batch next_batch() {
-        if (step_ % kBatches == 0) loader_.start(static_cast<std::uint32_t>(step_ / kBatches));
-        return loader_.next().value();
-    }
-    // Everything a run does in a step, its checks included; milliseconds.
-    double step() {
-        const double started = seconds_now();
-        session_.train(next_batch(), step_, lr_);
-        if (!session_.non_finite_gradient().empty())
-            fail_run("the gradient is not finite in step {}", step_ + 1);
-        session_.loss();
-        ++step_;
-        return 1e3 * (seconds_now() - started);
+    /// Everything a run does in its steps; milliseconds of each. Where a feed runs ahead, there is one look
+    /// at the end, and the steps share the time evenly.
+    std::vector<double> run(int steps) {
+        if (feed_->runs_ahead()) {
+            const double each = timed_run(steps) / steps;
+            return std::vector<double>(static_cast<std::size_t>(steps), each);
+        }
+        std::vector<double> times;
+        for (int i = 0; i < steps; ++i) times.push_back(timed_run(1));
+        return times;
     }
 
   private:
-    Session& session_;
-    BatchLoader loader_;
+    double timed_run(int steps) {
+        const double started = seconds_now();
+        for (std::int64_t left = steps; left > 0;) {
+            if (step_ % kBatches == 0) start_epoch();
+            const std::int64_t done = feed_->train(left);
+            left -= done;
+            step_ += done;
+        }
+        // A fault in an epoch shows in the next one too: the weights are not finite any more.
+        if (const auto fault = feed_->look().fault)
+            fail_run("the gradient is not finite in step {}", fault->step + 1);
+        return 1e3 * (seconds_now() - started);
+    }
+    void start_epoch() { feed_->start_epoch({step_ / kBatches, 0, std::vector<float>(kBatches, lr_), {}}); }
+
+    std::unique_ptr<Feed> feed_;
     float lr_;
     std::int64_t step_ = 0;
 };
@@ -65,9 +75,10 @@ struct NodeTime {
 };
 
 template <typename Action>
-double milliseconds(Action&& action) {
+double milliseconds(Context& context, Action&& action) {
     const double started = seconds_now();
     action();
+    backend(context.device()).synchronize(context);
     return 1e3 * (seconds_now() - started);
 }
 
@@ -79,21 +90,25 @@ void print_profile(Session& session, Stepper& stepper, std::int64_t batch) {
     double step = 0.0;
     Context& context = session.context();
     for (int i = 0; i < kProfiledSteps; ++i) {
-        step += stepper.step() / kProfiledSteps;
+        step += stepper.run(1).front() / kProfiledSteps;
         for (std::size_t n = 0; n < times.size(); ++n)
-            times[n].forward += milliseconds([&] { tape.nodes()[n].forward(context); }) / kProfiledSteps;
+            times[n].forward +=
+                milliseconds(context, [&] { tape.nodes()[n].forward(context); }) / kProfiledSteps;
         for (std::size_t n = times.size(); n-- > 0;)
             if (!tape.modes(n).empty())
                 times[n].backward +=
-                    milliseconds([&] { tape.nodes()[n].backward(context, tape.modes(n)); }) / kProfiledSteps;
-        ends.forward += milliseconds([&] {
-                            session.optimizer().quantize(context, session.parameters(), session.state());
-                        }) /
-                        kProfiledSteps;
-        ends.backward += milliseconds([&] {
-                             session.optimizer().update(context, session.parameters(), session.state());
-                         }) /
-                         kProfiledSteps;
+                    milliseconds(context, [&] { tape.nodes()[n].backward(context, tape.modes(n)); }) /
+                    kProfiledSteps;
+        ends.forward +=
+            milliseconds(
+                context,
+                [&] { session.optimizer().quantize(context, session.parameters(), session.state()); }) /
+            kProfiledSteps;
+        ends.backward +=
+            milliseconds(
+                context,
+                [&] { session.optimizer().update(context, session.parameters(), session.state()); }) /
+            kProfiledSteps;
     }
     times.push_back(ends);
     NodeTime sum{"sum", 0.0, 0.0};
@@ -113,8 +128,7 @@ void serve(Stepper& stepper) {
         const auto [end, status] = std::from_chars(line.data(), line.data() + line.size(), steps);
         if (status != std::errc() || end != line.data() + line.size() || steps < 1)
             fail_usage("standard input takes lines with a number of steps, not '{}'", line);
-        for (int i = 0; i < steps; ++i) fmt::print("{}{:.3f}", i == 0 ? "" : " ", stepper.step());
-        fmt::print("\n");
+        fmt::print("{:.3f}\n", fmt::join(stepper.run(steps), " "));
         std::fflush(stdout);
     }
 }
@@ -124,19 +138,21 @@ void run(std::vector<std::string> arguments) {
     const CommandLine command_line = parse_command_line(arguments);
     if (command_line.job() != kTrain) fail_usage("bench_step only trains");
     Options options = command_line.options;
-    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    Context context(parse_device(options.device), static_cast<int>(options.threads),
+                    {options.deterministic, options.tf32});
+    context.set_eager(options.no_graph);
     const DataSplits data = make_synthetic(kBatches * options.batch_size, 1);
     SessionSettings settings = session_settings(options, data);
     settings.test_batch = 0;
     // The profile times quantization and update one by one.
     settings.keep_quantized = profile;
     Session session(context, settings);
-    Stepper stepper(session, data.train, options);
-    for (int i = 0; i < kWarmUpSteps; ++i) stepper.step();
+    Stepper stepper(session, data, options);
+    stepper.run(kWarmUpSteps);
     if (profile) return print_profile(session, stepper, options.batch_size);
     fmt::print("ready {} batch {} {} quant {} threads {} on {}\n", options.model, options.batch_size,
-               options.precision == DType::f32 ? "fp32" : "bf16", name_of(options.codec.kind),
-               context.threads(), backend(context.device()).description());
+               precision_name(options), name_of(options.codec.kind), context.threads(),
+               backend(context.device()).description());
     std::fflush(stdout);
     serve(stepper);
 }

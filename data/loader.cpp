@@ -11,16 +11,20 @@
 
 namespace qstep {
 
+void check_loader(const Dataset& dataset, const LoaderSettings& settings) {
+    QSTEP_CHECK(dataset.count() >= 1, "{}: no images", dataset.name);
+    QSTEP_CHECK(settings.batch_size >= 1, "batch size {}", settings.batch_size);
+    QSTEP_CHECK(settings.dtype == DType::f32 || settings.dtype == DType::bf16, "images cannot be {}",
+                name_of(settings.dtype));
+}
+
 BatchLoader::BatchLoader(const Dataset& dataset, const LoaderSettings& settings)
     : dataset_(dataset),
       settings_(settings),
       count_(dataset.count()),
       batches_(0),
       memory_(Device{}, "batch loader memory") {
-    QSTEP_CHECK(count_ >= 1, "{}: no images", dataset.name);
-    QSTEP_CHECK(settings.batch_size >= 1, "batch size {}", settings.batch_size);
-    QSTEP_CHECK(settings.dtype == DType::f32 || settings.dtype == DType::bf16, "images cannot be {}",
-                name_of(settings.dtype));
+    check_loader(dataset, settings);
     batches_ = (count_ + settings.batch_size - 1) / settings.batch_size;
     const auto allocate_slots = [&] {
         const std::int64_t n = size_of_batch(0);

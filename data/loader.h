@@ -24,6 +24,9 @@ struct LoaderSettings {
     bool training = true;
 };
 
+/// Throws when the set is empty, the batch size below 1 or the type neither f32 nor bf16.
+void check_loader(const Dataset& dataset, const LoaderSettings& settings);
+
 /// Host memory, owned by the loader, valid until its next call of next() or start().
 struct Batch {
     Tensor images;  // [n,32,32,3], normalised
@@ -39,7 +42,7 @@ struct Batch {
 /// next() and start() belong to one thread. The data set must outlive the loader and not change.
 class BatchLoader {
   public:
-    /// Throws when the set is empty, the batch size below 1 or the type neither f32 nor bf16.
+    /// Throws as check_loader().
     BatchLoader(const Dataset& dataset, const LoaderSettings& settings);
     /// Stops in the middle of whatever is being prepared.
     ~BatchLoader();

@@ -40,7 +40,10 @@ class Backend {
     virtual void fill_zero(Context& context, void* device_to, std::size_t bytes) = 0;
     /// Waits for everything launched through this context.
     virtual void synchronize(Context& context) = 0;
-    virtual std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step) = 0;
+    /// `at_once`: how many steps a launch() often runs; a graph then holds as many, so that one call to the
+    /// driver starts them all.
+    virtual std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
+                                                  int at_once = 1) = 0;
     /// One line for people: processor or GPU name and its vector or compute level.
     virtual std::string description() const = 0;
 };

@@ -171,6 +171,10 @@ void sgd_update(Context& context, const Tensor& parameters, const Tensor& moment
     return QSTEP_ON_DEVICE(context, sgd_update, parameters, momentum, gradient, lr, settings);
 }
 
+void end_step(Context& context, const StepEnd& end) {
+    return QSTEP_ON_DEVICE(context, end_step, end);
+}
+
 void softmax_cross_entropy_forward(Context& context, const Tensor& loss, const Tensor& metrics,
                                    const Tensor& logits, const Tensor& labels) {
     return QSTEP_ON_DEVICE(context, softmax_cross_entropy_forward, loss, metrics, logits, labels);

@@ -14,6 +14,7 @@
 #include "kernels/pooling.h"
 #include "kernels/sgd.h"
 #include "kernels/softmax_cross_entropy.h"
+#include "kernels/step_end.h"
 
 /// The declarations, once for both namespaces.
 #define QSTEP_DECLARE_KERNELS                                                               \
@@ -50,6 +51,7 @@
     decltype(qstep::average_pool_forward) average_pool_forward;                             \
     decltype(qstep::average_pool_backward) average_pool_backward;                           \
     decltype(qstep::sgd_update) sgd_update;                                                 \
+    decltype(qstep::end_step) end_step;                                                     \
     decltype(qstep::softmax_cross_entropy_forward) softmax_cross_entropy_forward;           \
     decltype(qstep::softmax_cross_entropy_backward) softmax_cross_entropy_backward;
 

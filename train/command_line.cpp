@@ -53,13 +53,15 @@ void check_consistency(CommandLine& line) {
     if (line.has("milestones") && options.lr_schedule != ScheduleKind::multistep)
         fail_usage("--milestones belong to --lr-schedule multistep, not to {}",
                    to_string(options.lr_schedule));
-    parse_device(options.device);
+    const Device device = parse_device(options.device);
     if (options.no_cuda && line.has("device") && options.device != "cpu")
         fail_usage("--no-cuda and --device {} contradict each other", options.device);
     if (options.no_cuda) {
         options.device = "cpu";
         if (!line.has("device")) line.given.push_back("device");
     }
+    if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
+        fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
     validate(options.codec);
 }
 
@@ -170,6 +172,9 @@ Options options_for_resume(const CommandLine& command_line, const nlohmann::orde
     const auto values = to_json(merged.options, Selection::stored);
     for (const std::string& name : command_line.given) {
         const OptionSpec& spec = spec_of(name);
+        // What is stored in fp32 and tf32 is the same, and only a GPU can go on in tf32.
+        if (name == "precision" && merged.options.precision == DType::f32 && stored.at(name) != "bf16")
+            continue;
         if (spec.at_resume == AtResume::fixed && values.at(name) != stored.at(name))
             fail_usage("the checkpoint was made with --{} {}; a resumed run cannot change it to {}", name,
                        as_text(stored.at(name)), as_text(values.at(name)));

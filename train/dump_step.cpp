@@ -1,7 +1,9 @@
 #include "train/dump_step.h"
 
-#include "data/loader.h"
+#include <cstring>
+
 #include "engine/error.h"
+#include "train/feed.h"
 #include "train/safetensors.h"
 #include "train/schedule.h"
 
@@ -16,16 +18,16 @@ class Dump {
 
     // A device tensor of f32 or bf16, as f32.
     void add(const std::string& name, const Tensor& tensor, std::vector<std::int64_t> extents) {
-        std::vector<std::byte> raw(tensor.bytes());
-        backend(context_.device()).copy_out(context_, raw.data(), tensor.data, raw.size());
+        std::vector<std::byte> raw = fetch(tensor);
         add_floats(name, Tensor{raw.data(), tensor.dtype, tensor.shape}, std::move(extents));
     }
     void add(const std::string& name, const Tensor& tensor) { add(name, tensor, tensor.shape.extents()); }
 
-    // Host images [N,H,W,C] as [N,C,H,W].
+    // Device images [N,H,W,C] as [N,C,H,W].
     void add_images(const std::string& name, const Tensor& images) {
         const std::int64_t n = images.shape[0], h = images.shape[1], w = images.shape[2], c = images.shape[3];
-        const std::vector<float> nhwc = floats(images);
+        std::vector<std::byte> raw = fetch(images);
+        const std::vector<float> nhwc = floats({raw.data(), images.dtype, images.shape});
         std::vector<float> nchw(nhwc.size());
         for (std::int64_t i = 0; i < n; ++i)
             for (std::int64_t pixel = 0; pixel < h * w; ++pixel)
@@ -35,7 +37,9 @@ class Dump {
         keep(name, DType::f32, {n, c, h, w}, std::as_bytes(std::span(nchw)));
     }
     void add_labels(const std::string& name, const Tensor& labels) {
-        const auto values = labels.span<std::int32_t>();
+        const std::vector<std::byte> raw = fetch(labels);
+        std::vector<std::int32_t> values(static_cast<std::size_t>(labels.count()));
+        std::memcpy(values.data(), raw.data(), raw.size());
         const std::vector<std::int64_t> wide(values.begin(), values.end());
         keep(name, DType::i64, {labels.shape[0]}, std::as_bytes(std::span(wide)));
     }
@@ -47,6 +51,11 @@ class Dump {
     }
 
   private:
+    std::vector<std::byte> fetch(const Tensor& tensor) const {
+        std::vector<std::byte> raw(tensor.bytes());
+        backend(context_.device()).copy_out(context_, raw.data(), tensor.data, raw.size());
+        return raw;
+    }
     static std::vector<float> floats(const Tensor& host) {
         std::vector<float> values;
         if (host.dtype == DType::f32) {
@@ -82,6 +91,8 @@ void add_state(Dump& dump, const ParameterStore& store, const std::string& when)
 
 void add_results(Dump& dump, Session& session, std::int64_t batch) {
     const Network& network = session.training_network(batch);
+    dump.add_images("input", network.images());
+    dump.add_labels("labels", network.labels());
     dump.add("logits", network.logits());
     dump.add("loss", network.loss(), {});
     const Tensor applied = session.optimizer().applied_gradient(session.parameters());
@@ -95,7 +106,7 @@ void add_results(Dump& dump, Session& session, std::int64_t batch) {
 Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
     return {{"format", "qstep step"},
             {"model", options.model},
-            {"precision", options.precision == DType::f32 ? "fp32" : "bf16"},
+            {"precision", precision_name(options)},
             {"lr", fmt::format("{}", lr)},
             {"momentum", fmt::format("{}", static_cast<float>(options.momentum))},
             {"weight_decay", fmt::format("{}", static_cast<float>(options.weight_decay))},
@@ -112,30 +123,29 @@ Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
 
 }  // namespace
 
-void dump_step(const std::filesystem::path& path, Session& session, const Dataset& train,
+void dump_step(const std::filesystem::path& path, Session& session, const DataSplits& data,
                const Options& options) {
-    BatchLoader loader(train, {options.batch_size, options.seed, options.precision, true});
-    const Schedule schedule{options.lr_schedule, options.lr, options.milestones, options.epochs,
-                            loader.batches_per_epoch()};
+    const auto feed = make_feed(session, data);
+    const std::int64_t batches = (data.train.count() + options.batch_size - 1) / options.batch_size;
+    const Schedule schedule{options.lr_schedule, options.lr, options.milestones, options.epochs, batches};
     for (std::int64_t step = 0; step < options.max_steps; ++step) {
-        if (step % loader.batches_per_epoch() == 0)
-            loader.start(static_cast<std::uint32_t>(step / loader.batches_per_epoch()));
-        const Batch batch = *loader.next();
-        const auto lr = static_cast<float>(learning_rate(schedule, step));
+        if (step % batches == 0) {
+            EpochStart start;
+            start.epoch = step / batches;
+            for (std::int64_t batch = 0; batch < batches; ++batch)
+                start.rates.push_back(static_cast<float>(learning_rate(schedule, step + batch)));
+            feed->start_epoch(start);
+        }
         const bool last = step + 1 == options.max_steps;
         Dump dump(session.context());
-        if (last) {
-            dump.add_images("input", batch.images);
-            dump.add_labels("labels", batch.labels);
-            add_state(dump, session.parameters(), "before");
-        }
-        session.train(batch, step, lr);
+        if (last) add_state(dump, session.parameters(), "before");
+        feed->train(1);
         if (const std::string parameter = session.non_finite_gradient(); !parameter.empty())
             fail_run("the gradient of {} is not finite in step {}; nothing was dumped", parameter, step + 1);
         if (!last) continue;
-        add_results(dump, session, batch.size());
+        add_results(dump, session, session.last_batch_size());
         add_state(dump, session.parameters(), "after");
-        dump.write(path, metadata_of(options, lr, step));
+        dump.write(path, metadata_of(options, static_cast<float>(learning_rate(schedule, step)), step));
     }
 }
 

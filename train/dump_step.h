@@ -16,7 +16,7 @@ namespace qstep {
 /// strings: format, model, precision, lr (of this step), momentum, weight_decay, nesterov ("0" or "1"),
 /// quant, levels, bucket_size, rounding, smart_candidates, seed, step (from 0), dropout ("0": the session has
 /// it switched off). Throws a run error when a gradient is not finite or the file cannot be written.
-void dump_step(const std::filesystem::path& path, Session& session, const Dataset& train,
+void dump_step(const std::filesystem::path& path, Session& session, const DataSplits& data,
                const Options& options);
 
 }  // namespace qstep

@@ -18,6 +18,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Numerics numerics(const Options& options) {
+    return {options.deterministic, options.tf32};
+}
+
 // Device and thread count as they are used, so that files and messages name what was.
 void settle_device(Options& options, const Context& context) {
     options.device = to_string(context.device());
@@ -100,7 +104,8 @@ int train(const CommandLine& command_line, const std::string& program) {
         check_nothing_newer(folder_of_checkpoint(options.resume), options.resume, checkpoint->progress());
     }
     const StopSignals signals;
-    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));
+    context.set_eager(options.no_graph);
     settle_device(options, context);
     const DataSplits data = load_data(options);
     Session session(context, session_settings(options, data));
@@ -117,6 +122,9 @@ int train(const CommandLine& command_line, const std::string& program) {
                     static_cast<double>(session.memory()) / (1 << 20)));
     say(fmt::format("{}\n", description["device_description"].get<std::string>()));
     print_configuration(description["options"]);
+    if (context.device().kind == DeviceKind::cuda && !options.deterministic)
+        say("not deterministic: cuDNN's convolutions, chosen by timing; --deterministic takes those that "
+            "are\n");
     write_text_file(folder.configuration(), description.dump(2) + "\n");
     const RunEnd end = trainer.run(signals);
     return report_end(trainer, end, signals, folder, command_line, program);
@@ -125,15 +133,16 @@ int train(const CommandLine& command_line, const std::string& program) {
 int evaluate_checkpoint(const CommandLine& command_line) {
     const Checkpoint checkpoint(command_line.options.eval);
     Options options = options_for_evaluation(command_line, checkpoint.configuration());
-    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));
+    context.set_eager(options.no_graph);
     const DataSplits data = load_data(options);
     SessionSettings settings = session_settings(options, data);
     settings.train_batch = 0;
     Session session(context, settings);
     checkpoint.load(context, session.parameters(), false);
-    BatchLoader loader(data.test, {options.test_batch_size, options.seed, options.precision, false});
+    const auto feed = make_feed(session, data);
     bool complete = false;
-    const Evaluation test = evaluate(session, loader, nullptr, complete);
+    const Evaluation test = evaluate(session, *feed, nullptr, complete);
     say(fmt::format("{}: test loss {:.4f}, test accuracy {:.2f} %\n", options.eval, test.loss,
                     test.accuracy));
     return 0;
@@ -143,7 +152,8 @@ int dump(const CommandLine& command_line) {
     Options options = command_line.options;
     // Opens and removes the temporary file: what cannot be written is better known before the steps.
     AtomicFile{options.dump_step};
-    Context context(parse_device(options.device), static_cast<int>(options.threads));
+    Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));
+    context.set_eager(options.no_graph);
     settle_device(options, context);
     const DataSplits data = load_data(options);
     SessionSettings settings = session_settings(options, data);
@@ -151,7 +161,7 @@ int dump(const CommandLine& command_line) {
     settings.dropout = false;
     settings.keep_quantized = true;
     Session session(context, settings);
-    dump_step(options.dump_step, session, data.train, options);
+    dump_step(options.dump_step, session, data, options);
     say(fmt::format("step {} written to {}\n", options.max_steps, options.dump_step));
     return 0;
 }

@@ -18,7 +18,7 @@ void Optimizer::allocate(Arena& arena) {
 }
 
 void Optimizer::step(Context& context, const ParameterStore& parameters, const StepState& state) {
-    if (keeps_quantized()) {
+    if (!in_one_launch()) {
         quantize(context, parameters, state);
         update(context, parameters, state);
         return;

@@ -23,8 +23,9 @@ class Optimizer {
     /// the arena.
     void allocate(Arena& arena);
 
-    /// Quantizes and updates, in one launch where the device can and the quantized gradient is not kept; else
-    /// quantize(), then update(), which give the same bits. Learning rate and step number are read from
+    /// Quantizes and updates, in one launch where the device can and the quantized gradient is not kept
+    /// (without quantization too, where it looks for numbers that are not finite); else quantize(), then
+    /// update(), which give the same bits. Learning rate and step number are read from
     /// device memory.
     void step(Context& context, const ParameterStore& parameters, const StepState& state);
     /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization. This
@@ -35,14 +36,18 @@ class Optimizer {
 
     /// What step() applied: [parameter_count] f32. Without quantization, the gradients themselves.
     Tensor applied_gradient(const ParameterStore& parameters) const;
-    /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient; 0 without quantization,
-    /// else NaN when the gradient was not finite.
+    /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient, 0 without quantization; NaN
+    /// when the gradient was not finite and reports_non_finite(). To be zero before the first step.
     Tensor variance() const { return variance_; }
     /// Whether the quantized gradient, if there is one, goes through memory.
     bool keeps_quantized() const { return !quantizes() || keep_quantized_ || codec_->update_needs_buffer(); }
+    /// Whether variance() tells of a gradient that is not finite.
+    bool reports_non_finite() const { return quantizes() || in_one_launch(); }
     bool quantizes() const { return codec_->settings().kind != CodecKind::none; }
 
   private:
+    bool in_one_launch() const { return !keep_quantized_ && !codec_->update_needs_buffer(); }
+
     std::unique_ptr<GradientCodec> codec_;
     SgdSettings sgd_;
     std::int64_t parameter_count_;

@@ -117,8 +117,10 @@ void set_model(Options& options, const std::string& text) {
 }
 
 void set_precision(Options& options, const std::string& text) {
-    if (text != "fp32" && text != "bf16") fail_usage("--precision is fp32 or bf16, not '{}'", text);
-    options.precision = text == "fp32" ? DType::f32 : DType::bf16;
+    if (text != "fp32" && text != "tf32" && text != "bf16")
+        fail_usage("--precision is fp32, tf32 or bf16, not '{}'", text);
+    options.precision = text == "bf16" ? DType::bf16 : DType::f32;
+    options.tf32 = text == "tf32";
 }
 
 void set_optimizer(Options& options, const std::string& text) {
@@ -209,9 +211,20 @@ std::vector<OptionSpec> machine_options() {
          text_into("device", &Options::device), get_from(&Options::device)},
         {"no-cuda", "", "", "the same as --device cpu", kAnyJob, AtResume::per_call,
          flag_into("no-cuda", &Options::no_cuda), nullptr},
-        {"precision", "", "TYPE", "of activations: fp32 or bf16; weights, their gradients and sums stay fp32",
+        {"precision", "", "TYPE",
+         "of activations: fp32 or bf16; weights, their gradients and sums stay fp32; tf32, on a GPU alone: "
+         "fp32 whose products are rounded first",
          kAnyJob, AtResume::fixed, set_precision,
-         [](const Options& options) { return Json(options.precision == DType::f32 ? "fp32" : "bf16"); }},
+         [](const Options& options) { return Json(precision_name(options)); }},
+        {"deterministic", "", "",
+         "the same bits in every run on one GPU, somewhat slower; on the CPU it is always so", kAnyJob,
+         AtResume::per_call, flag_into("deterministic", &Options::deterministic),
+         get_from(&Options::deterministic)},
+        {"no-graph", "", "",
+         "on a GPU, start every kernel by itself instead of whole steps, for debugging; on the CPU nothing "
+         "changes",
+         kAnyJob, AtResume::per_call, flag_into("no-graph", &Options::no_graph),
+         get_from(&Options::no_graph)},
         {"threads", "", "N", "CPU threads; 0: all; results are bitwise the same only for the same number",
          kAnyJob, AtResume::stored, whole<std::int64_t>("threads", &Options::threads, 0, kMostThreads),
          get_from(&Options::threads)},
@@ -257,6 +270,11 @@ const std::vector<OptionSpec>& option_table() {
         return table;
     }();
     return kTable;
+}
+
+const char* precision_name(const Options& options) {
+    if (options.precision == DType::bf16) return "bf16";
+    return options.tf32 ? "tf32" : "fp32";
 }
 
 Json to_json(const Options& options, Selection selection) {

@@ -32,6 +32,9 @@ struct Options {
     std::uint64_t seed = 0;
     std::string device = "auto";
     DType precision = DType::f32;
+    bool tf32 = false;  // with f32: products in tf32
+    bool deterministic = false;
+    bool no_graph = false;
     std::int64_t threads = 0;    // 0: all
     std::int64_t max_steps = 0;  // 0: no limit
     std::int64_t log_interval = 100;
@@ -62,6 +65,8 @@ struct OptionSpec {
 };
 
 const std::vector<OptionSpec>& option_table();
+/// "fp32", "tf32" or "bf16".
+const char* precision_name(const Options& options);
 
 /// Which options are printed and stored.
 enum class Selection { all, stored };

@@ -4,12 +4,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "data/loader.h"
+#include "data/resident_set.h"
 #include "engine/arena.h"
 #include "engine/backend.h"
 #include "engine/context.h"
+#include "kernels/step_end.h"
 #include "layers/model.h"
 #include "layers/network.h"
 #include "layers/parameters.h"
@@ -30,12 +34,24 @@ struct SessionSettings {
     std::int64_t train_batch = 0, test_batch = 0;
     /// Images in the two data sets, from which follow the sizes of the partial batches.
     std::int64_t train_count = 0, test_count = 0;
+    /// Data sets to keep in device memory, where every step finds its own batch; null: batches are handed in.
+    /// Read while the session is made.
+    const DataSplits* resident = nullptr;
 };
 
 /// Sums over images, added up in device memory.
 struct Sums {
     double loss = 0.0;
     double right = 0.0;
+};
+
+/// What the steps of a session with resident data leave in device memory, since start_epoch().
+struct Ledger {
+    double loss = 0.0, right = 0.0;       // sums over images
+    double variance = 0.0;                // sum of the steps' quantization variances
+    std::int64_t fault_step = -1;         // the first step whose loss or gradient was not finite; -1: none
+    std::int64_t fault_element = -1;      // the first such element of its gradient; -1: none
+    float fault_loss = 0.0f, unused = 0;  // that step's
 };
 
 class Session {
@@ -48,6 +64,20 @@ class Session {
     void train(const Batch& batch, std::int64_t step, float learning_rate);
     /// Forward alone, in evaluation mode; adds to evaluation_sums().
     void evaluate(const Batch& batch);
+
+    /// The same for resident data. The next step is batch `batch` of `epoch`; `rates` holds the learning rate
+    /// of every batch of the epoch; sums go on from `ledger`.
+    void start_epoch(std::int64_t epoch, std::int64_t batch, std::span<const float> rates,
+                     const Ledger& ledger);
+    /// Begins the next steps of the epoch, at least one and at most `most`, all of one batch size; returns
+    /// how many. Does not wait for them.
+    std::int64_t train_next(std::int64_t most);
+    /// Waits for the steps begun.
+    Ledger ledger();
+    /// evaluate_next() begins with the first batch of the test images, and adds to evaluation_sums(); it
+    /// returns the batch's size, 0 behind the last one.
+    void start_evaluation();
+    std::int64_t evaluate_next();
 
     /// Mean loss of the last training step.
     float loss();
@@ -67,6 +97,9 @@ class Session {
     ParameterStore& parameters() { return parameters_; }
     Optimizer& optimizer() { return *optimizer_; }
     const StepState& state() const { return state_; }
+    const SessionSettings& settings() const { return settings_; }
+    /// Images in the last training batch.
+    std::int64_t last_batch_size() const { return last_trained_; }
     /// The training network for batches of this size; throws for any other size.
     Network& training_network(std::int64_t batch);
     /// Bytes of device memory in arenas and workspace.
@@ -79,7 +112,9 @@ class Session {
     };
     void lay_out();
     Prepared prepare(std::int64_t batch, bool training);
-    void capture(Prepared& prepared, bool training);
+    void capture(Prepared& prepared, bool training, int at_once);
+    void make_resident_sets();
+    StepEnd step_end(const Network& network) const;
     void run(Prepared& whole, Prepared& partial, const Batch& batch);
     Prepared& of_size(Prepared& whole, Prepared& partial, std::int64_t batch);
     Sums read_sums(const Tensor& sums);
@@ -92,7 +127,11 @@ class Session {
     std::unique_ptr<Optimizer> optimizer_;
     Arena persistent_, activations_;
     StepState state_;
-    Tensor training_sums_, evaluation_sums_;
+    std::optional<ResidentSet> train_set_, test_set_;
+    std::int64_t next_train_ = 0, next_test_ = 0;  // batches of the resident sets
+    Tensor ledger_;                                // u8 [sizeof(Ledger)], the next four are parts of it
+    Tensor training_sums_, variance_sum_, fault_, fault_loss_;
+    Tensor evaluation_sums_, rates_;
     Prepared train_, train_partial_, test_, test_partial_;
     std::int64_t last_trained_ = 0;  // size of the last training batch
 };

@@ -13,21 +13,17 @@ double percent(double right, std::int64_t images) {
     return 100.0 * right / static_cast<double>(images);
 }
 
-LoaderSettings loader_settings(const Options& options, bool training) {
-    return {training ? options.batch_size : options.test_batch_size, options.seed, options.precision,
-            training};
-}
+// Steps that a feed may run ahead of the host. What is under way must end before a signal is obeyed.
+constexpr std::int64_t kMostUnseen = 100;
 
 }  // namespace
 
-Evaluation evaluate(Session& session, BatchLoader& loader, const StopSignals* signals, bool& complete) {
-    session.reset_evaluation_sums();
+Evaluation evaluate(Session& session, Feed& feed, const StopSignals* signals, bool& complete) {
     std::int64_t images = 0;
     complete = false;
-    loader.start(0);
-    while (const auto batch = loader.next()) {
-        session.evaluate(*batch);
-        images += batch->size();
+    feed.start_evaluation();
+    while (const std::int64_t evaluated = feed.evaluate_next()) {
+        images += evaluated;
         if (signals != nullptr && signals->received() != 0) return {};
     }
     complete = true;
@@ -47,6 +43,7 @@ SessionSettings session_settings(const Options& options, const DataSplits& data)
     settings.test_batch = options.test_batch_size;
     settings.train_count = data.train.count();
     settings.test_count = data.test.count();
+    if (parse_device(options.device).kind == DeviceKind::cuda) settings.resident = &data;
     return settings;
 }
 
@@ -56,24 +53,21 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
       options_(options),
       folder_(folder),
       progress_(progress),
-      train_loader_(data.train, loader_settings(options, true)),
-      test_loader_(data.test, loader_settings(options, false)),
-      schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs,
-                train_loader_.batches_per_epoch()},
+      feed_(make_feed(session, data)),
+      batches_((data.train.count() + options.batch_size - 1) / options.batch_size),
+      schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs, batches_},
       metrics_(folder.metrics()),
-      console_(options.epochs, train_loader_.batches_per_epoch(), options.log_interval) {
-    const std::int64_t batches = train_loader_.batches_per_epoch();
-    if (progress.batch > batches || progress.step != progress.epoch * batches + progress.batch)
+      console_(options.epochs, batches_, options.log_interval) {
+    if (progress.batch > batches_ || progress.step != progress.epoch * batches_ + progress.batch)
         fail_run(
             "the checkpoint is at step {} of epoch {}, step {} in all, which does not fit {} training images "
             "in "
             "batches of {}",
             progress.batch, progress.epoch + 1, progress.step, data.train.count(), options.batch_size);
     // A run that was stopped while it evaluated its last epoch has all its steps and still that to do.
-    if (progress.step > 0 && at_step_limit() && progress.batch < batches)
+    if (progress.step > 0 && at_step_limit() && progress.batch < batches_)
         fail_usage("{} already is at step {}; --max-steps must be larger", options.resume, progress.step);
     metrics_.keep_epochs(progress.epoch);
-    session_.set_training_sums({progress.loss_sum, progress.right});
     if (progress.step > 0) {
         lr_ = learning_rate(schedule_, progress.step - 1);
         saved_step_ = progress.step;
@@ -82,7 +76,7 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
 }
 
 std::int64_t Trainer::last_step() const {
-    const std::int64_t all = options_.epochs * train_loader_.batches_per_epoch();
+    const std::int64_t all = options_.epochs * batches_;
     return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
 }
 
@@ -104,42 +98,63 @@ RunEnd Trainer::run(const StopSignals& signals) {
 Trainer::EpochEnd Trainer::train_epoch(const StopSignals& signals) {
     epoch_seconds_ = 0.0;
     epoch_images_ = 0;
-    train_loader_.start(static_cast<std::uint32_t>(progress_.epoch), progress_.batch);
+    start_epoch();
     const double started = seconds_now();
-    while (progress_.batch < train_loader_.batches_per_epoch()) {
+    std::int64_t unseen = 0;
+    while (progress_.batch < batches_) {
         if (at_step_limit()) return EpochEnd::step_limit;
-        step(train_loader_.next().value());
+        unseen += train_some();
+        const bool due = console_.due(progress_);
+        const bool stops = progress_.batch == batches_ || at_step_limit() || signals.received() != 0;
+        if (feed_->runs_ahead() && !due && !stops && unseen < kMostUnseen) continue;
+        look();
+        unseen = 0;
         epoch_seconds_ = seconds_now() - started;
-        if (at_step_limit() && progress_.batch < train_loader_.batches_per_epoch())
-            return EpochEnd::step_limit;
+        if (at_step_limit() && progress_.batch < batches_) return EpochEnd::step_limit;
         if (signals.received() != 0) return EpochEnd::signal;
-        if (console_.due(progress_)) {
-            read_sums();
+        if (due)
             console_.progress(progress_, progress_.loss_sum / static_cast<double>(progress_.images),
                               percent(progress_.right, progress_.images), lr_);
-        }
     }
     return EpochEnd::complete;
 }
 
-void Trainer::step(const Batch& batch) {
-    lr_ = learning_rate(schedule_, progress_.step);
-    session_.train(batch, progress_.step, static_cast<float>(lr_));
-    check_finite(session_.loss());
-    ++progress_.step;
-    ++progress_.batch;
-    progress_.images += batch.size();
-    progress_.variance_sum += session_.variance();
-    epoch_images_ += batch.size();
+void Trainer::start_epoch() {
+    EpochStart start{
+        progress_.epoch, progress_.batch, {}, {progress_.loss_sum, progress_.right, progress_.variance_sum}};
+    for (std::int64_t batch = 0; batch < batches_; ++batch)
+        start.rates.push_back(
+            static_cast<float>(learning_rate(schedule_, progress_.epoch * batches_ + batch)));
+    feed_->start_epoch(start);
 }
 
-void Trainer::check_finite(float loss) {
-    const std::string parameter = session_.non_finite_gradient();
-    if (parameter.empty() && std::isfinite(loss)) return;
-    const std::string what = parameter.empty()
-                                 ? fmt::format("the loss is {}", loss)
-                                 : fmt::format("the gradient of {} is not finite (loss {})", parameter, loss);
-    fail_run("{} in step {} (epoch {}): a smaller --lr may help; {}", what, progress_.step + 1,
+std::int64_t Trainer::train_some() {
+    const std::int64_t to_line = options_.log_interval - progress_.batch % options_.log_interval;
+    const std::int64_t to_end = last_step() - progress_.step;
+    const std::int64_t steps = feed_->train(std::min(to_line, to_end));
+    const std::int64_t images = steps * session_.last_batch_size();
+    progress_.step += steps;
+    progress_.batch += steps;
+    progress_.images += images;
+    epoch_images_ += images;
+    lr_ = learning_rate(schedule_, progress_.step - 1);
+    return steps;
+}
+
+void Trainer::look() {
+    const Feed::Look look = feed_->look();
+    if (look.fault) fail(*look.fault);
+    progress_.loss_sum = look.sums.loss;
+    progress_.right = look.sums.right;
+    progress_.variance_sum = look.sums.variance;
+}
+
+void Trainer::fail(const Fault& fault) const {
+    const std::string what =
+        fault.parameter.empty()
+            ? fmt::format("the loss is {}", fault.loss)
+            : fmt::format("the gradient of {} is not finite (loss {})", fault.parameter, fault.loss);
+    fail_run("{} in step {} (epoch {}): a smaller --lr may help; {}", what, fault.step + 1,
              progress_.epoch + 1, what_is_kept());
 }
 
@@ -149,18 +164,11 @@ std::string Trainer::what_is_kept() const {
                : fmt::format("{} still holds step {}", folder_.checkpoint().string(), saved_step_);
 }
 
-void Trainer::read_sums() {
-    const Sums sums = session_.training_sums();
-    progress_.loss_sum = sums.loss;
-    progress_.right = sums.right;
-}
-
 // False when a signal came before the evaluation was through.
 bool Trainer::finish_epoch(const StopSignals& signals) {
-    read_sums();
     const double started = seconds_now();
     bool complete = false;
-    const Evaluation test = evaluate(session_, test_loader_, &signals, complete);
+    const Evaluation test = evaluate(session_, *feed_, &signals, complete);
     if (!complete) return false;
     if (!std::isfinite(test.loss))
         fail_run("the loss on the test images is {} after epoch {}; {}", test.loss, progress_.epoch + 1,
@@ -180,7 +188,6 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
     progress_.epoch += 1;
     progress_.batch = progress_.images = 0;
     progress_.loss_sum = progress_.right = progress_.variance_sum = 0.0;
-    session_.set_training_sums({});
 
     const double speed = epoch_seconds_ > 0.0 ? static_cast<double>(epoch_images_) / epoch_seconds_ : 0.0;
     const double seconds = epoch_seconds_ + seconds_now() - started;
@@ -195,7 +202,6 @@ void Trainer::save() {
     if (!parameter.empty())
         fail_run("{} is not finite after step {}: a smaller --lr may help; {}", parameter, progress_.step,
                  what_is_kept());
-    read_sums();
     save_checkpoint(folder_.checkpoint(), session_.context(), session_.parameters(), options_, progress_);
     saved_step_ = progress_.step;
     saved_epoch_ = progress_.epoch;
@@ -212,7 +218,7 @@ void Trainer::print_results(const StopSignals& signals) {
             progress_.loss_sum / static_cast<double>(progress_.images),
             percent(progress_.right, progress_.images));
         bool complete = false;
-        const Evaluation test = evaluate(session_, test_loader_, &signals, complete);
+        const Evaluation test = evaluate(session_, *feed_, &signals, complete);
         if (complete) row(fmt::format("test, after step {}", progress_.step), test.loss, test.accuracy);
     } else if (progress_.last) {
         row(fmt::format("train, epoch {}", progress_.last->epoch), progress_.last->train_loss,

@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "data/loader.h"
 #include "train/checkpoint.h"
 #include "train/console.h"
+#include "train/feed.h"
 #include "train/metrics.h"
 #include "train/options.h"
 #include "train/run_folder.h"
@@ -20,11 +20,12 @@ struct Evaluation {
     double accuracy = 0.0;
 };
 
-/// Evaluates the session's model on all batches of `loader`. Returns early, with `complete` false, when
+/// Evaluates the session's model on all test images of its feed. Returns early, with `complete` false, when
 /// `signals` (may be null) has received one.
-Evaluation evaluate(Session& session, BatchLoader& loader, const StopSignals* signals, bool& complete);
+Evaluation evaluate(Session& session, Feed& feed, const StopSignals* signals, bool& complete);
 
-/// How a session for these options and data sets is laid out, for training and evaluation.
+/// How a session for these options and data sets is laid out, for training and evaluation. On a GPU the data
+/// are resident.
 SessionSettings session_settings(const Options& options, const DataSplits& data);
 
 enum class RunEnd { finished, stopped_by_signal };
@@ -49,11 +50,14 @@ class Trainer {
     enum class EpochEnd { complete, step_limit, signal };
     EpochEnd train_epoch(const StopSignals& signals);
     bool finish_epoch(const StopSignals& signals);
-    void step(const Batch& batch);
-    void check_finite(float loss);
+    void start_epoch();
+    /// Some steps, up to what comes first: the next line of progress, the end of the epoch, --max-steps.
+    std::int64_t train_some();
+    /// Waits for the steps begun; throws for a fault in one of them.
+    void look();
+    [[noreturn]] void fail(const Fault& fault) const;
     /// The end of a sentence on a run that went wrong: what the last checkpoint holds.
     std::string what_is_kept() const;
-    void read_sums();
     void save();
     bool at_step_limit() const { return options_.max_steps > 0 && progress_.step >= options_.max_steps; }
     std::int64_t last_step() const;
@@ -62,7 +66,8 @@ class Trainer {
     Options options_;
     RunFolder folder_;
     Progress progress_;
-    BatchLoader train_loader_, test_loader_;
+    std::unique_ptr<Feed> feed_;
+    std::int64_t batches_;  // of an epoch
     Schedule schedule_;
     MetricsFile metrics_;
     Console console_;

@@ -52,7 +52,8 @@ class CpuBackend : public Backend {
     }
     void fill_zero(Context&, void* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
     void synchronize(Context&) override {}
-    std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step) override {
+    std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
+                                          int) override {
         return std::make_unique<Replay>(context, std::move(step));
     }
     std::string description() const override {

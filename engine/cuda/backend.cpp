@@ -63,8 +63,9 @@ class CudaBackend : public Backend {
         refuse_inside_capture(context, "waits for the device");
         QSTEP_CUDA_CHECK(cudaStreamSynchronize(stream_of(context)));
     }
-    std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step) override {
-        return capture_step(context, std::move(step));
+    std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
+                                          int at_once) override {
+        return capture_step(context, std::move(step), at_once);
     }
     std::string description() const override {
         return fmt::format("{}, compute capability {}.{}, {:.1f} GiB", properties_.name, properties_.major,

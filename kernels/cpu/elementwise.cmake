@@ -14,7 +14,8 @@ target_sources(qstep_kernels PRIVATE
     cpu/onednn_conv.cpp
     cpu/onednn_operation.cpp
     cpu/sgd.cpp
-    cpu/softmax_cross_entropy.cpp)
+    cpu/softmax_cross_entropy.cpp
+    cpu/step_end.cpp)
 
 # Functions by hand for AVX-512, chosen at run time.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

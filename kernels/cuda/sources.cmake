@@ -18,4 +18,5 @@ set(qstep_cuda_kernels
     cuda/max_pool.cu
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
+    cuda/step_end.cu
     cuda/weight_layout.cu)

@@ -125,7 +125,7 @@ TEST(CommandLine, RefusesUnknownNames) {
     expect_refused("--rounding up", "nearest");
     expect_refused("--lr-schedule step", "multistep, cosine or onecycle");
     expect_refused("--optimizer adam", "standard or quantization");
-    expect_refused("--precision fp16", "fp32 or bf16");
+    expect_refused("--precision fp16", "fp32, tf32 or bf16");
     expect_refused("--device gpu", "unknown device 'gpu'");
 }
 

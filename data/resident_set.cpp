@@ -1,0 +1,55 @@
+#include "data/resident_set.h"
+
+#include <algorithm>
+
+#include "data/epoch_order.h"
+#include "engine/backend.h"
+#include "engine/error.h"
+
+namespace qstep {
+
+ResidentSet::ResidentSet(const Dataset& dataset, const LoaderSettings& settings)
+    : dataset_(dataset), settings_(settings), count_(dataset.count()) {
+    check_loader(dataset, settings);
+}
+
+void ResidentSet::allocate(Arena& arena) {
+    set_.images = arena.allocate(DType::u8, {count_, kImageBytes});
+    set_.labels = arena.allocate(DType::u8, {count_});
+    if (settings_.training) {
+        place_.order = arena.allocate(DType::i32, {count_});
+        place_.epoch = arena.allocate(DType::i64, {1});
+    }
+    place_.batch = arena.allocate(DType::i64, {1});
+    place_.batch_size = settings_.batch_size;
+}
+
+void ResidentSet::upload(Context& context) {
+    Backend& device = backend(context.device());
+    device.copy_in(context, set_.images.data, dataset_.images.data(), set_.images.bytes());
+    device.copy_in(context, set_.labels.data, dataset_.labels.data(), set_.labels.bytes());
+}
+
+std::int64_t ResidentSet::size_of_batch(std::int64_t batch) const {
+    return std::min(settings_.batch_size, count_ - batch * settings_.batch_size);
+}
+
+void ResidentSet::start(Context& context, std::int64_t epoch, std::int64_t first_batch) {
+    QSTEP_CHECK(first_batch >= 0 && first_batch <= batches_per_epoch(), "batch {} of {}", first_batch,
+                batches_per_epoch());
+    Backend& device = backend(context.device());
+    device.copy_in(context, place_.batch.data, &first_batch, sizeof first_batch);
+    if (!settings_.training) return;
+    const auto order = epoch_order(count_, settings_.seed, static_cast<std::uint32_t>(epoch));
+    device.copy_in(context, place_.order.data, order.data(), place_.order.bytes());
+    device.copy_in(context, place_.epoch.data, &epoch, sizeof epoch);
+}
+
+void ResidentSet::gather(Context& context, const Tensor& images, const Tensor& labels) const {
+    if (settings_.training)
+        gather_training_batch(context, images, labels, set_, place_, settings_.seed);
+    else
+        gather_evaluation_batch(context, images, labels, set_, place_);
+}
+
+}  // namespace qstep
