@@ -1,6 +1,7 @@
 // Trains, resumes and evaluates networks on CIFAR-10 with a quantized gradient; --help lists the options.
 #include <fmt/format.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -11,14 +12,25 @@
 #include "train/command_line.h"
 #include "train/jobs.h"
 
+namespace {
+
+int run(int argc, char** argv) {
+    const auto command_line = qstep::parse_command_line(std::vector<std::string>(argv + 1, argv + argc));
+    if (command_line.help.empty()) return qstep::run_job(command_line, argv[0]);
+    fmt::print("{}", command_line.help);
+    return 0;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+    // A file that grows beyond the limit then fails as on a full disk.
+    std::signal(SIGXFSZ, SIG_IGN);
     try {
-        const auto command_line = qstep::parse_command_line(std::vector<std::string>(argv + 1, argv + argc));
-        if (!command_line.help.empty()) {
-            fmt::print("{}", command_line.help);
-            return 0;
-        }
-        return qstep::run_job(command_line, argv[0]);
+        const int status = run(argc, argv);
+        if (status == 0 && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0))
+            qstep::fail_run("cannot write to standard output");
+        return status;
     } catch (const qstep::Error& error) {
         std::fflush(stdout);
         fmt::print(stderr, "cifar_train: {}\n", error.what());

@@ -14,13 +14,10 @@ constexpr const char* kModelFormat = "qstep model";
 constexpr const char* kFormatVersion = "1";
 
 Json to_json(const Progress& progress) {
-    return {{"epoch", progress.epoch},
-            {"batch", progress.batch},
-            {"step", progress.step},
-            {"loss_sum", progress.loss_sum},
-            {"right", progress.right},
-            {"images", progress.images},
-            {"variance_sum", progress.variance_sum}};
+    return {{"epoch", progress.epoch},       {"batch", progress.batch},
+            {"step", progress.step},         {"data", progress.data},
+            {"loss_sum", progress.loss_sum}, {"right", progress.right},
+            {"images", progress.images},     {"variance_sum", progress.variance_sum}};
 }
 
 // Throws for anything but a whole number; one beyond 64 bits comes out negative.
@@ -36,6 +33,7 @@ Progress progress_from_json(const Json& values) {
     progress.batch = count_at(values, "batch");
     progress.step = count_at(values, "step");
     progress.images = count_at(values, "images");
+    values.at("data").get_to(progress.data);
     values.at("loss_sum").get_to(progress.loss_sum);
     values.at("right").get_to(progress.right);
     values.at("variance_sum").get_to(progress.variance_sum);

@@ -145,7 +145,7 @@ Job CommandLine::job() const {
 CommandLine parse_command_line(const std::vector<std::string>& arguments) {
     CommandLine line;
     CLI::App app("Trains a CIFAR-10 network while its gradient is quantized in every step.", "cifar_train");
-    app.set_help_flag("--help", "print this text");
+    app.set_help_flag("-h,--help", "print this text");
     app.get_formatter()->column_width(34);
     app.allow_extras();
     for (const OptionSpec& spec : option_table()) add_option(app, spec, line);

@@ -104,7 +104,7 @@ void add_results(Dump& dump, Session& session, std::int64_t batch) {
 }
 
 Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
-    return {{"format", "qstep step"},
+    return {{"format", kStepFormat},
             {"model", options.model},
             {"precision", precision_name(options)},
             {"lr", fmt::format("{}", lr)},
@@ -127,6 +127,9 @@ void dump_step(const std::filesystem::path& path, Session& session, const DataSp
                const Options& options) {
     const auto feed = make_feed(session, data);
     const std::int64_t batches = (data.train.count() + options.batch_size - 1) / options.batch_size;
+    if (options.max_steps > options.epochs * batches)
+        fail_usage("--max-steps {} is more than the {} steps of {} epochs", options.max_steps,
+                   options.epochs * batches, options.epochs);
     const Schedule schedule{options.lr_schedule, options.lr, options.milestones, options.epochs, batches};
     for (std::int64_t step = 0; step < options.max_steps; ++step) {
         if (step % batches == 0) {

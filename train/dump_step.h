@@ -9,6 +9,9 @@
 
 namespace qstep {
 
+/// What the metadata of a dump says under "format".
+inline constexpr const char* kStepFormat = "qstep step";
+
 /// Trains options.max_steps steps and writes the last one to `path`, a safetensors file in PyTorch's layouts,
 /// f32 but for the labels: input [N,3,32,32], labels [N] i64, logits [N,10], loss []; for each parameter
 /// param_before.NAME, momentum_before.NAME, grad.NAME, quantized_grad.NAME, param_after.NAME,

@@ -50,8 +50,10 @@ Json run_description(const Options& options, const DataSplits& data, std::int64_
 
 void check_something_left(const Options& options, const Progress& progress) {
     if (progress.epoch >= options.epochs)
-        fail_usage("{} already holds all {} epochs; a larger --epochs continues it", options.resume,
-                   options.epochs);
+        fail_usage("{} already holds all {} epochs; {}", options.resume, options.epochs,
+                   options.lr_schedule == ScheduleKind::multistep
+                       ? "a larger --epochs continues it"
+                       : "its schedule ends there, so there is nothing to continue");
 }
 
 int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const RunFolder& folder,
@@ -95,13 +97,15 @@ void check_nothing_newer(const RunFolder& folder, const std::string& resumed, co
 int train(const CommandLine& command_line, const std::string& program) {
     Options options = command_line.options;
     std::optional<Checkpoint> checkpoint;
+    RunFolder folder;
     if (command_line.job() == kResume) {
+        folder = folder_of_checkpoint(options.resume);
         checkpoint.emplace(options.resume);
         if (!checkpoint->can_resume())
             fail_run("{} holds weights alone; only a checkpoint can be resumed", options.resume);
         options = options_for_resume(command_line, checkpoint->configuration());
         check_something_left(options, checkpoint->progress());
-        check_nothing_newer(folder_of_checkpoint(options.resume), options.resume, checkpoint->progress());
+        check_nothing_newer(folder, options.resume, checkpoint->progress());
     }
     const StopSignals signals;
     Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));
@@ -111,9 +115,8 @@ int train(const CommandLine& command_line, const std::string& program) {
     Session session(context, session_settings(options, data));
     if (checkpoint) checkpoint->load(context, session.parameters(), true);
 
-    const RunFolder folder =
-        checkpoint ? folder_of_checkpoint(options.resume)
-                   : make_run_folder(options.output, options.model + "-" + name_of(options.codec.kind));
+    if (!checkpoint)
+        folder = make_run_folder(options.output, options.model + "-" + name_of(options.codec.kind));
     options.output = folder.path.string();
     Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
     const Json description = run_description(options, data, session.parameters().parameter_count());
@@ -148,8 +151,21 @@ int evaluate_checkpoint(const CommandLine& command_line) {
     return 0;
 }
 
+// Nothing but an older dump may be replaced by one.
+void check_dump_replaces_no_other_file(const std::string& path) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) return;
+    try {
+        if (SafetensorsFile(path).metadata().at("format") == kStepFormat) return;
+    } catch (const std::exception&) {
+        // Not even a safetensors file, or one of somebody else.
+    }
+    fail_usage("{} exists and is no step dump; choose another --dump-step", path);
+}
+
 int dump(const CommandLine& command_line) {
     Options options = command_line.options;
+    check_dump_replaces_no_other_file(options.dump_step);
     // Opens and removes the temporary file: what cannot be written is better known before the steps.
     AtomicFile{options.dump_step};
     Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));

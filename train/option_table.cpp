@@ -136,8 +136,9 @@ std::string listed(const std::vector<std::string>& names) {
 std::vector<OptionSpec> model_options() {
     return {
         {"data", "", "DIR",
-         "folder with the binary CIFAR-10 files; auto: $CIFAR10_DIR, then data/, then synthetic", kAnyJob,
-         AtResume::stored, text_into("data", &Options::data), get_from(&Options::data)},
+         "folder with the binary CIFAR-10 files; synthetic: images drawn here; auto: $CIFAR10_DIR, then "
+         "data/, then synthetic",
+         kAnyJob, AtResume::stored, text_into("data", &Options::data), get_from(&Options::data)},
         {"model", "", "NAME", listed(model_names()) + " (any resnet_N with N = 6n+2)", kAnyJob,
          AtResume::fixed, set_model, get_from(&Options::model)},
         {"quant", "quantization-type", "CODEC",

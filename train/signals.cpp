@@ -10,7 +10,7 @@ namespace qstep {
 namespace {
 
 volatile sig_atomic_t g_received = 0;
-constexpr int kSignals[] = {SIGINT, SIGTERM, SIGPIPE};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 struct sigaction g_former[std::size(kSignals)];
 
 extern "C" void remember(int number) {
@@ -19,7 +19,7 @@ extern "C" void remember(int number) {
         if (g_received == 0) g_received = number;
         return;
     }
-    if (g_received == SIGINT || g_received == SIGTERM) _exit(128 + number);
+    if (g_received != 0 && g_received != SIGPIPE) _exit(128 + number);
     g_received = number;
 }
 
@@ -32,7 +32,12 @@ StopSignals::StopSignals() {
     // Reads and writes in progress go on: the run stops between steps, not inside a system call.
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &g_former[i]);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+        sigaction(kSignals[i], &action, &g_former[i]);
+        // nohup has asked for the hangup to be ignored.
+        if (kSignals[i] == SIGHUP && g_former[i].sa_handler == SIG_IGN)
+            sigaction(SIGHUP, &g_former[i], nullptr);
+    }
 }
 
 StopSignals::~StopSignals() {

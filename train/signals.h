@@ -1,11 +1,11 @@
-// Ctrl-C, SIGTERM and a reader of the output that has gone, as wishes that the run looks at between two
-// steps.
+// Ctrl-C, SIGTERM, a terminal and a reader of the output that have gone, as wishes that the run looks at
+// between two steps.
 #pragma once
 
 namespace qstep {
 
-/// While one exists, the first SIGINT, SIGTERM or SIGPIPE is only remembered; a second SIGINT or SIGTERM ends
-/// the process at once with status 128 + its number. One at a time.
+/// While one exists, the first SIGINT, SIGTERM, SIGHUP or SIGPIPE is only remembered; a second one but
+/// SIGPIPE ends the process at once with status 128 + its number. One at a time.
 class StopSignals {
   public:
     StopSignals();

@@ -58,6 +58,10 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
       schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs, batches_},
       metrics_(folder.metrics()),
       console_(options.epochs, batches_, options.log_interval) {
+    const std::string trained_on = fmt::format("{} {}", data.train.count(), data.train.name);
+    if (progress.step > 0 && progress.data != trained_on)
+        fail_run("the checkpoint was trained on {}, which are not these {}", progress.data, trained_on);
+    progress_.data = trained_on;
     if (progress.batch > batches_ || progress.step != progress.epoch * batches_ + progress.batch)
         fail_run(
             "the checkpoint is at step {} of epoch {}, step {} in all, which does not fit {} training images "

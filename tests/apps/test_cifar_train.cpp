@@ -251,7 +251,7 @@ TEST_F(CifarTrain, RefusesBrokenCheckpoints) {
     // Other data than the checkpoint's.
     write_cifar(in("other"), 2 * kPerFile, kTest);
     run_well(training("--epochs 2 --max-steps 8 --output two"));
-    expect_failure("--resume two/checkpoint.safetensors --data other", 1, "does not fit");
+    expect_failure("--resume two/checkpoint.safetensors --data other", 1, "was trained on 100 CIFAR-10");
 }
 
 TEST_F(CifarTrain, BadInputGetsOneSentence) {
@@ -262,6 +262,9 @@ TEST_F(CifarTrain, BadInputGetsOneSentence) {
                    "absent/dump");
     expect_failure("--data cifar --model alexnett --output none", 2, "alexnet");
     expect_failure("--data absent --output none", 1, "absent");
+    expect_failure("--data cifar --model simple --batch-size 16 --epochs 1 --max-steps 8 --dump-step dump", 2,
+                   "more than the 7 steps");
+    expect_failure("--data cifar --model simple --dump-step cifar/test_batch.bin", 2, "is no step dump");
     expect_failure(training("--output /proc/none"), 1, "/proc/none");
     expect_failure(training("--output cifar/test_batch.bin"), 1, "cifar/test_batch.bin");
     std::ofstream(in("cifar/test_batch.bin"), std::ios::app) << "x";

@@ -195,9 +195,18 @@ TEST_F(Checkpoints, RefusesMetadataItDidNotWrite) {
     expect_refused("configuration", "{}", "lacks");
     expect_refused("progress", "{}", "metadata");
     expect_refused("progress", "[1]", "metadata");
-    expect_refused("progress",
-                   R"({"epoch":-1,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0})",
-                   "negative");
+    expect_refused(
+        "progress",
+        R"({"epoch":-1,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
+        "negative");
+    expect_refused(
+        "progress",
+        R"({"epoch":1e300,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
+        "whole number of 'epoch'");
+    expect_refused(
+        "progress",
+        R"({"epoch":0,"batch":2,"step":2,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
+        "2 steps and 0 images");
     expect_refused("metrics", R"({"last":{"epoch":"x"}})", "metadata");
 }
 

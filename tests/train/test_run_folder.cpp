@@ -21,8 +21,11 @@ ErrorKind kind_of(const std::function<void()>& action) {
 TEST(RunFolder, NeverMixesTwoRuns) {
     TemporaryFolder parent;
     const std::string path = (parent.path() / "a" / "b").string();
-    const RunFolder folder = make_run_folder(path, "unused");
+    RunFolder folder = make_run_folder(path, "unused");
     EXPECT_TRUE(std::filesystem::is_directory(folder.path));
+    EXPECT_EQ(kind_of([&] { make_run_folder(path, "unused"); }), ErrorKind::run);
+    EXPECT_EQ(kind_of([&] { folder_of_checkpoint(folder.checkpoint()); }), ErrorKind::run);
+    folder.lock.reset();
     std::ofstream(folder.path / "notes.txt") << "not of a run";
     make_run_folder(path, "unused");
     for (const auto& file : {folder.checkpoint(), folder.metrics(), folder.configuration(), folder.model()}) {
