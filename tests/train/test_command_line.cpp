@@ -126,6 +126,8 @@ TEST(CommandLine, RefusesUnknownNames) {
     expect_refused("--lr-schedule step", "multistep, cosine or onecycle");
     expect_refused("--optimizer adam", "standard or quantization");
     expect_refused("--precision fp16", "fp32, tf32 or bf16");
+    expect_refused("--precision tf32 --device cpu", "for GPUs");
+    expect_refused("--precision tf32 --no-cuda", "for GPUs");
     expect_refused("--device gpu", "unknown device 'gpu'");
 }
 
@@ -182,6 +184,13 @@ TEST(CommandLine, RefusesContradictions) {
     expect_refused("--resume a --output o", "no meaning");
     EXPECT_EQ(usage_error([] { parse("--optimizer standard --quant none"); }), "no error");
     EXPECT_EQ(usage_error([] { parse("--no-cuda --device cpu"); }), "no error");
+}
+
+TEST(CommandLine, WhatConcernsGpusAloneDoesNoHarmOnTheCpu) {
+    const CommandLine line = parse("--device cpu --deterministic --no-graph --max-steps 3");
+    EXPECT_TRUE(line.options.deterministic);
+    EXPECT_TRUE(line.options.no_graph);
+    EXPECT_EQ(resume_command("p", line, "f"), "p --resume f --max-steps 3 --deterministic --no-graph");
 }
 
 TEST(CommandLine, ADumpTakesOneStepUnlessToldOtherwise) {
@@ -249,6 +258,22 @@ TEST(Resume, RefusesToChangeTheRun) {
     const auto cosine = to_json(parse("--lr-schedule cosine --epochs 5").options, Selection::stored);
     EXPECT_NE(
         usage_error([&] { options_for_resume(parse("--resume f --epochs 6"), cosine); }).find("5 epochs"),
+        std::string::npos);
+}
+
+TEST(Resume, Fp32AndTf32GoOnAsTheOther) {
+    Options options;
+    options.tf32 = true;
+    const auto tf32 = to_json(options, Selection::stored);
+    const Options back = options_for_resume(parse("--resume f --device cpu --precision fp32"), tf32);
+    EXPECT_EQ(back.precision, DType::f32);
+    EXPECT_FALSE(back.tf32);
+    EXPECT_NE(usage_error([&] {
+                  options_for_resume(parse("--resume f --precision bf16"), tf32);
+              }).find("made with --precision tf32"),
+              std::string::npos);
+    EXPECT_NE(
+        usage_error([&] { options_for_resume(parse("--resume f --device cpu"), tf32); }).find("for GPUs"),
         std::string::npos);
 }
 

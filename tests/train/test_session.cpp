@@ -4,6 +4,7 @@
 
 #include "data/synthetic.h"
 #include "engine/error.h"
+#include "train/feed.h"
 #include "train/safetensors.h"
 
 namespace qstep {
@@ -108,6 +109,39 @@ TEST(Session, EvaluationLeavesTheModelAlone) {
         EXPECT_NEAR(sums.loss, results[0].loss, kFloatRounding * results[0].loss);
         EXPECT_EQ(sums.right, results[0].right);
     }
+}
+
+// What a run is fed from changes nothing: on the CPU both ways give the same bits.
+TEST(Session, ResidentDataGiveTheSameRun) {
+    const DataSplits data = make_synthetic(20, 20);
+    std::vector<std::vector<float>> results;
+    for (const bool resident : {false, true}) {
+        SessionSettings settings = small_settings();
+        settings.seed = 4;
+        if (resident) settings.resident = &data;
+        Context context({}, 2);
+        Session session(context, settings);
+        const auto feed = make_feed(session, data);
+        EXPECT_EQ(feed->runs_ahead(), resident);
+        EpochSums sums;
+        for (const auto& [epoch, batch] : {std::pair{0, 0}, {1, 0}, {3, 1}}) {
+            feed->start_epoch({epoch, batch, {0.1f, 0.05f, 0.02f}, sums});
+            for (std::int64_t left = 3 - batch; left > 0;) left -= feed->train(left);
+            sums = feed->look().sums;
+            EXPECT_FALSE(feed->look().fault);
+            EXPECT_EQ(session.last_batch_size(), 4);
+        }
+        std::int64_t images = 0;
+        feed->start_evaluation();
+        while (const std::int64_t size = feed->evaluate_next()) images += size;
+        EXPECT_EQ(images, 20);
+        const auto values = session.parameters().values().span<float>();
+        auto& result = results.emplace_back(values.begin(), values.end());
+        const Sums test = session.evaluation_sums();
+        for (const double sum : {sums.loss, sums.right, sums.variance, test.loss, test.right})
+            result.push_back(static_cast<float>(sum));
+    }
+    EXPECT_EQ(results[0], results[1]);
 }
 
 }  // namespace
