@@ -33,9 +33,9 @@ from models import make_model
 # each of 19 layers, and a gradient feels its square root: sqrt(19 * 0.005) = 0.3. Twice these; the loss averages.
 # So wide a bound says little about one gradient; over all of them, two sound ways to round err by much the same.
 PROFILES = {
-    "fp32": {"logits": 1e-5, "loss": 1e-5, "grad": 1e-4, "buffer": 1e-5, "update": 1e-6},
+    "fp32": {"logits": 1e-5, "loss": 1e-5, "grad": 1e-4, "buffer": 1e-5, "update": 1e-6, "codec": 1.0},
     "bf16": {"logits": 3e-2, "loss": 2e-2, "grad": 6e-1, "buffer": 2e-2, "update": 1e-6,
-             "grad_over_peer": 1.5},
+             "grad_over_peer": 1.5, "codec": 1.0},
 }
 AMBIGUOUS = 1e-5  # float32 rounding moves most ReLU inputs of these networks by some 1e-6 of their spread
 
@@ -207,8 +207,33 @@ def check_update(table, model_name, dump, metadata):
         parameter, momentum = redo_update(dump, metadata, key)
         table.add("update", f"param_after.{key}", relative_error(dump[f"param_after.{key}"], parameter))
         table.add("update", f"momentum_after.{key}", relative_error(dump[f"momentum_after.{key}"], momentum))
-        if metadata.get("quant") == "none" and not np.array_equal(dump[f"grad.{key}"], dump[f"quantized_grad.{key}"]):
-            table.add("update", f"quantized_grad.{key}", np.inf)
+
+
+def check_codec(table, model_name, dump, metadata):
+    """What any draw must satisfy: the codec itself is not redone."""
+    names = [key for key, _ in make_model(model_name).named_parameters()]
+    gradient, quantized = (np.concatenate([dump[f"{kind}.{key}"].reshape(-1) for key in names]).astype(np.float64)
+                           for kind in ("grad", "quantized_grad"))  # fmt: skip
+    codec, levels, size = metadata.get("quant", "none"), int(metadata.get("levels", 0)), int(metadata.get("bucket_size", 0))
+    if codec == "none":
+        if not np.array_equal(gradient, quantized):
+            table.add("codec", "quantized_grad differs without a codec", np.inf)
+        return
+    if metadata.get("rounding") == "stochastic":
+        # Unbiased: the error has no part along the gradient but by chance, here in units of 5 standard deviations.
+        error = quantized - gradient
+        chance = 5 * np.sqrt(((gradient * error) ** 2).sum())
+        table.add("codec", "error along the gradient", abs(gradient @ error) / max(chance, 1e-300))
+    size = len(gradient) if size < 0 else size
+    for begin in range(0, len(gradient), size):
+        x, q = gradient[begin : begin + size], quantized[begin : begin + size]
+        if codec != "hadamard" and len(np.unique(q)) > levels:
+            table.add("codec", f"levels of the bucket at {begin}", np.inf)
+        if codec in ("standard", "smart") and (q.min() < x.min() or q.max() > x.max()):
+            table.add("codec", f"range of the bucket at {begin}", np.inf)
+        # A float's rounding beyond one step.
+        if codec == "standard" and np.abs(q - x).max() > (x.max() - x.min()) / (levels - 1) * (1 + 1e-5):
+            table.add("codec", f"steps in the bucket at {begin}", np.inf)
 
 
 def main():
@@ -231,6 +256,7 @@ def main():
         else:
             check_gradients(table, model_name, dump, arguments)
         check_update(table, model_name, dump, metadata)
+        check_codec(table, model_name, dump, metadata)
     except (Unusable, OSError, ValueError, KeyError) as error:
         print(f"check_dump.py: {error}", file=sys.stderr)
         return 2
