@@ -34,13 +34,23 @@ std::int64_t ResidentSet::size_of_batch(std::int64_t batch) const {
     return std::min(settings_.batch_size, count_ - batch * settings_.batch_size);
 }
 
+std::vector<std::int32_t> ResidentSet::take_order(std::int64_t epoch) {
+    const auto make = [count = count_, seed = settings_.seed](std::int64_t of) {
+        return epoch_order(count, seed, static_cast<std::uint32_t>(of));
+    };
+    std::vector<std::int32_t> order = epoch == next_epoch_ ? next_order_.get() : make(epoch);
+    next_epoch_ = epoch + 1;
+    next_order_ = std::async(std::launch::async, make, next_epoch_);
+    return order;
+}
+
 void ResidentSet::start(Context& context, std::int64_t epoch, std::int64_t first_batch) {
     QSTEP_CHECK(first_batch >= 0 && first_batch <= batches_per_epoch(), "batch {} of {}", first_batch,
                 batches_per_epoch());
     Backend& device = backend(context.device());
     device.copy_in(context, place_.batch.data, &first_batch, sizeof first_batch);
     if (!settings_.training) return;
-    const auto order = epoch_order(count_, settings_.seed, static_cast<std::uint32_t>(epoch));
+    const std::vector<std::int32_t> order = take_order(epoch);
     device.copy_in(context, place_.order.data, order.data(), place_.order.bytes());
     device.copy_in(context, place_.epoch.data, &epoch, sizeof epoch);
 }

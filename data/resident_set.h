@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
+#include <vector>
 
 #include "data/dataset.h"
 #include "data/loader.h"
@@ -36,11 +38,16 @@ class ResidentSet {
     Tensor batch_number() const { return place_.batch; }
 
   private:
+    std::vector<std::int32_t> take_order(std::int64_t epoch);
+
     const Dataset& dataset_;
     LoaderSettings settings_;
     std::int64_t count_;
     ImageSet set_;
     BatchPlace place_;
+    // The order of the epoch behind the one started, made meanwhile.
+    std::future<std::vector<std::int32_t>> next_order_;
+    std::int64_t next_epoch_ = -1;
 };
 
 }  // namespace qstep

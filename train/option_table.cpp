@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <charconv>
 #include <limits>
 
 #include "engine/error.h"
 #include "layers/model.h"
-#include "train/options.h"
+#include "train/option_values.h"
 
 namespace qstep {
 
@@ -15,68 +14,6 @@ using Json = nlohmann::ordered_json;
 constexpr unsigned kTraining = kTrain | kResume | kDumpStep;
 constexpr unsigned kRun = kTrain | kResume;
 constexpr unsigned kAnyJob = kTraining | kEvaluate;
-
-// The whole text as a number; false when it is anything else.
-template <typename Number>
-bool parse_number(const std::string& text, Number& value) {
-    const char* end = text.data() + text.size();
-    const auto [stopped, status] = std::from_chars(text.data(), end, value);
-    return status == std::errc() && stopped == end && !text.empty();
-}
-
-template <typename Integer>
-auto whole(std::string name, Integer Options::*field, Integer least, Integer most) {
-    return [=](Options& options, const std::string& text) {
-        Integer value = 0;
-        if (!parse_number(text, value) || value < least || value > most) {
-            if (most == std::numeric_limits<Integer>::max())
-                fail_usage("--{} takes a whole number of at least {}, not '{}'", name, least, text);
-            fail_usage("--{} takes a whole number from {} to {}, not '{}'", name, least, most, text);
-        }
-        options.*field = value;
-    };
-}
-
-enum class Bound { open, closed };
-
-auto real(std::string name, double Options::*field, double least, Bound least_bound, double most,
-          Bound most_bound) {
-    return [=](Options& options, const std::string& text) {
-        double value = 0.0;
-        const bool inside = parse_number(text, value) &&
-                            (least_bound == Bound::open ? value > least : value >= least) &&
-                            (most_bound == Bound::open ? value < most : value <= most);
-        if (!inside)
-            fail_usage("--{} takes a number {} {} and {} {}, not '{}'", name,
-                       least_bound == Bound::open ? "above" : "of at least", least,
-                       most_bound == Bound::open ? "below" : "at most", most, text);
-        options.*field = value;
-    };
-}
-
-auto text_into(std::string name, std::string Options::*field) {
-    return [=](Options& options, const std::string& text) {
-        if (text.empty()) fail_usage("--{} was given an empty text", name);
-        try {
-            Json(text).dump();
-        } catch (const Json::exception&) {
-            fail_usage("--{} takes text in UTF-8", name);
-        }
-        options.*field = text;
-    };
-}
-
-auto flag_into(std::string name, bool Options::*field) {
-    return [=](Options& options, const std::string& text) {
-        if (text != "true" && text != "false") fail_usage("--{} is a switch, not '{}'", name, text);
-        options.*field = text == "true";
-    };
-}
-
-template <typename Field>
-auto get_from(Field Options::*field) {
-    return [field](const Options& options) { return Json(options.*field); };
-}
 
 void set_levels(Options& options, const std::string& text) {
     // The codec itself knows its limits and names them.
