@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """The time of one training step, ours against PyTorch, side by side in one run.
 
-    compare_pytorch.py [--precision fp32|bf16] [--starts 4] [--rounds 3] [--steps 6] [--threads N]
-                       [--batch-size 128] [--model resnet_20] [--program build/cpu/apps/bench_step] [--output FILE]
+    compare_pytorch.py [--device cpu|cuda] [--precision fp32|tf32|bf16] [--starts 4] [--rounds 3] [--steps N]
+                       [--threads N] [--batch-size 128] [--model resnet_20]
+                       [--program build/cpu/apps/bench_step] [--output FILE]
 
 Ours is bench_step; the peers are bench/pytorch_step.py in every form that might be its fastest: channels_last, with
 the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
-which is what suits PyTorch best. All processes are started anew several times, because how fast one of PyTorch is
-depends on where its memory came to lie, for as long as it runs.
+which is what suits PyTorch best. On a GPU the forms are eager and the whole step as one CUDA graph; PyTorch's batch
+lies ready there, while ours is cut from the data set in every step. All processes are started anew several times,
+because how fast one of PyTorch is depends on where its memory came to lie, for as long as it runs.
 
 A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
 just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
@@ -27,7 +29,20 @@ import sys
 from sides import ROOT, Side, machine, vector_level
 
 
-def start_sides(arguments):
+def gpu_sides(arguments):
+    shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--device", "cuda"]
+    sides = [Side("Qstep", [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"])]
+    forms = ["bf16", "bf16-autocast"] if arguments.precision == "bf16" else [arguments.precision]
+    for form in forms:
+        for codec in ("standard", "none"):
+            for suffix, options in ((" eager", []), (" graph", ["--graph"])):
+                command = [sys.executable, str(ROOT / "bench/pytorch_step.py"), *shared, "--precision", form]
+                name = f"PyTorch {form}{suffix}" + ("" if codec == "standard" else ", no codec")
+                sides.append(Side(name, [*command, "--quant", codec, *options]))
+    return sides
+
+
+def cpu_sides(arguments):
     shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads)]
     ours = [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"]
     sides = [Side("Qstep", ours)]
@@ -46,7 +61,7 @@ def start_sides(arguments):
 
 def measure(arguments):
     """All sides, with the rounds of one start."""
-    ours, *peers = start_sides(arguments)
+    ours, *peers = gpu_sides(arguments) if arguments.device == "cuda" else cpu_sides(arguments)
     for _ in range(arguments.rounds):
         for peer in peers:
             ours.run(arguments.steps)
@@ -71,7 +86,7 @@ def report(ours, peers, arguments):
     peer = min((p for p in peers if p.quantized), key=ratio.get)
     plain = min((p for p in peers if not p.quantized), key=ratio.get)
     result = {
-        "model": arguments.model, "batch_size": arguments.batch_size, "precision": arguments.precision,
+        "model": arguments.model, "on": arguments.device, "batch_size": arguments.batch_size, "precision": arguments.precision,
         "threads": arguments.threads, "starts": arguments.starts, "rounds_per_start": arguments.rounds, "steps_per_round": arguments.steps,
         **machine(),
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
@@ -94,17 +109,22 @@ def report(ours, peers, arguments):
 
 def main():
     parser = argparse.ArgumentParser(description="Step time, ours against PyTorch.")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--model", default="resnet_20")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--starts", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, help="of a round: 6 on the CPU, 200 on a GPU")
     parser.add_argument("--program", default=str(ROOT / "build/cpu/apps/bench_step"))
     parser.add_argument("--output", type=pathlib.Path)
     arguments = parser.parse_args()
-    arguments.output = arguments.output or ROOT / f"bench/results/compare_pytorch_{arguments.precision}.json"
+    if arguments.precision == "tf32" and arguments.device == "cpu":
+        raise SystemExit("compare_pytorch.py: tf32 is a precision of GPUs")
+    name = "compare_pytorch_" + ("cuda_" if arguments.device == "cuda" else "") + arguments.precision
+    arguments.steps = arguments.steps or (200 if arguments.device == "cuda" else 6)
+    arguments.output = arguments.output or ROOT / f"bench/results/{name}.json"
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False).returncode:
         raise SystemExit(f"compare_pytorch.py: {sys.executable} has no torch: apt-get install python3-torch, and "
                          "start this with /usr/bin/python3")  # fmt: skip

@@ -1,0 +1,116 @@
+// cifar_train where something is wrong: one clear sentence, the right exit status, nothing lost.
+#include <sys/mount.h>
+
+#include <cstring>
+#include <fstream>
+#include <limits>
+
+#include "tests/apps/cifar_train_fixture.h"
+
+namespace qstep {
+namespace {
+
+TEST_F(CifarTrain, NeverReplacesANewerCheckpoint) {
+    run_well(training("--max-steps 2 --output out"));
+    std::filesystem::copy_file(in("out/checkpoint.safetensors"), in("out/early.safetensors"));
+    run_well("--resume out/checkpoint.safetensors --max-steps 4");
+    const std::string newer = bytes("out/checkpoint.safetensors");
+    expect_failure("--resume out/early.safetensors --max-steps 4", 2, "would be replaced");
+    EXPECT_TRUE(bytes("out/checkpoint.safetensors") == newer);
+}
+
+TEST_F(CifarTrain, NeverMixesTwoRuns) {
+    run_well(training("--max-steps 2 --output out"));
+    const std::string before = bytes("out/checkpoint.safetensors");
+    expect_failure(training("--max-steps 2 --output out"), 2, "of another run");
+    EXPECT_EQ(bytes("out/checkpoint.safetensors"), before);
+}
+
+TEST_F(CifarTrain, RefusesBrokenCheckpoints) {
+    run_well(training("--max-steps 2 --output out"));
+    const std::string good = bytes("out/checkpoint.safetensors");
+    const auto put = [&](const std::string& content) {
+        std::ofstream(in("broken.safetensors"), std::ios::binary) << content;
+    };
+    for (const std::size_t length : {std::size_t{0}, std::size_t{7}, std::size_t{500}, good.size() - 1}) {
+        put(good.substr(0, length));
+        expect_failure("--resume broken.safetensors", 1, "broken.safetensors");
+        expect_failure("--eval broken.safetensors", 1, "broken.safetensors");
+    }
+    put(std::string(8, '\xff') + good);
+    expect_failure("--resume broken.safetensors", 1, "claims a header");
+    expect_failure("--resume absent.safetensors", 1, "No such file");
+    // Nothing is left to do, in the middle of an epoch.
+    expect_failure("--resume out/checkpoint.safetensors --max-steps 2", 2, "must be larger");
+    // Other data than the checkpoint's.
+    write_cifar(in("other"), 2 * kPerFile, kTest);
+    run_well(training("--epochs 2 --max-steps 8 --output two"));
+    expect_failure("--resume two/checkpoint.safetensors --data other", 1, "was trained on 100 CIFAR-10");
+}
+
+TEST_F(CifarTrain, BadInputGetsOneSentence) {
+    expect_failure("--quant standart", 2, "standard");
+    expect_failure("--data cifar --model resnet_21 --output none", 2, "resnet");
+    expect_failure("--data absent --model resnet_21", 2, "resnet");
+    expect_failure("--data cifar --model simple --max-steps 100000 --dump-step absent/dump", 1,
+                   "absent/dump");
+    expect_failure("--data cifar --model alexnett --output none", 2, "alexnet");
+    expect_failure("--data absent --output none", 1, "absent");
+    expect_failure("--data cifar --model simple --batch-size 16 --epochs 1 --max-steps 8 --dump-step dump", 2,
+                   "more than the 7 steps");
+    expect_failure("--data cifar --model simple --dump-step cifar/test_batch.bin", 2, "is no step dump");
+    expect_failure(training("--output /proc/none"), 1, "/proc/none");
+    expect_failure(training("--output cifar/test_batch.bin"), 1, "cifar/test_batch.bin");
+    std::ofstream(in("cifar/test_batch.bin"), std::ios::app) << "x";
+    expect_failure(training("--output none"), 1, "test_batch.bin");
+    EXPECT_FALSE(exists("none"));
+}
+
+TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
+    expect_failure(training("--lr 1000 --output wild"), 1, "not finite");
+    run_well(training("--epochs 2 --max-steps 9 --output out"));
+    // One weight becomes infinite, as after a step too far.
+    std::string content = bytes("out/checkpoint.safetensors");
+    {
+        const SafetensorsFile file(in("out/checkpoint.safetensors"));
+        const float infinity = std::numeric_limits<float>::infinity();
+        const std::size_t data_start = content.size() - [&] {
+            std::uint64_t end = 0;
+            for (const auto& item : file.entries()) end = std::max(end, item.second.end);
+            return end;
+        }();
+        std::memcpy(content.data() + data_start + file.entries().at("fc3.bias").begin, &infinity,
+                    sizeof infinity);
+    }
+    std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    const std::string metrics = bytes("out/metrics.csv");
+    expect_failure("--resume out/checkpoint.safetensors", 1, "the gradient of conv1.weight is not finite");
+    EXPECT_TRUE(bytes("out/checkpoint.safetensors") == content);
+    EXPECT_EQ(bytes("out/metrics.csv"), metrics);
+}
+
+TEST_F(CifarTrain, AFullDiskKeepsTheLastCheckpoint) {
+    std::filesystem::create_directory(in("small"));
+    // Room for one checkpoint of half a megabyte, not for its successor beside it.
+    if (mount("tmpfs", in("small").c_str(), "tmpfs", 0, "size=800k") != 0)
+        GTEST_SKIP() << "mounting a small file system needs more rights";
+    const Outcome outcome = run(training("--epochs 3 --output small/out"));
+    const std::string kept = bytes("small/out/checkpoint.safetensors");
+    const bool leftover = exists("small/out/checkpoint.safetensors.tmp");
+    umount(in("small").c_str());
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(leftover);
+    run_well(training("--epochs 3 --max-steps 7 --output whole"));
+    EXPECT_TRUE(kept == bytes("whole/checkpoint.safetensors"));
+}
+
+TEST_F(CifarTrain, ADeviceThatIsNotThere) {
+    const Outcome outcome = run(training("--device cuda --max-steps 1 --output gpu"));
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("CUDA"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(exists("gpu"));
+}
+
+}  // namespace
+}  // namespace qstep
