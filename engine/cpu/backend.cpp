@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "engine/arena.h"
+#include "engine/eager_step.h"
 #include "engine/error.h"
 
 namespace qstep::cpu {
@@ -14,19 +15,6 @@ namespace qstep::cpu {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-class Replay : public CapturedStep {
-  public:
-    Replay(Context& context, std::function<void(Context&)> step)
-        : context_(context), step_(std::move(step)) {}
-    void launch(int times) override {
-        for (int i = 0; i < times; ++i) step_(context_);
-    }
-
-  private:
-    Context& context_;
-    std::function<void(Context&)> step_;
-};
 
 class CpuBackend : public Backend {
   public:
@@ -54,7 +42,7 @@ class CpuBackend : public Backend {
     void synchronize(Context&) override {}
     std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
                                           int) override {
-        return std::make_unique<Replay>(context, std::move(step));
+        return std::make_unique<EagerStep>(context, std::move(step));
     }
     std::string description() const override {
         std::ifstream info("/proc/cpuinfo");

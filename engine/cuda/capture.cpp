@@ -5,24 +5,12 @@
 #include <utility>
 
 #include "engine/cuda/runtime.h"
+#include "engine/eager_step.h"
 #include "engine/error.h"
 
 namespace qstep::cuda {
 
 namespace {
-
-class EagerStep : public CapturedStep {
-  public:
-    EagerStep(Context& context, std::function<void(Context&)> step)
-        : context_(context), step_(std::move(step)) {}
-    void launch(int times) override {
-        for (int i = 0; i < times; ++i) step_(context_);
-    }
-
-  private:
-    Context& context_;
-    std::function<void(Context&)> step_;
-};
 
 using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)>;
 

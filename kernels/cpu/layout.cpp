@@ -35,16 +35,10 @@ void transpose_gradients(const Shape& nhwc, T* to, bool accumulate, const T* fro
     }
 }
 
-void check_layouts(const Tensor& nhwc, const Tensor& nchw) {
-    QSTEP_CHECK(nhwc.shape.rank() == 4, "NHWC needs four extents, got {}", nhwc.shape.to_string());
-    const Shape& s = nhwc.shape;
-    check_tensor(nchw, "the NCHW side", nhwc.dtype, {s[0], s[3], s[1], s[2]});
-}
-
 }  // namespace
 
 void nhwc_to_nchw(Context& context, const Tensor& to, const Tensor& from) {
-    check_layouts(from, to);
+    qstep::detail::check_layouts(from, to);
     const Shape& s = from.shape;
     cpu::with_float_type(from.dtype, "the NHWC side", [&]<typename T>(T) {
         cpu::parallel_ranges(context, s[0], 1, s.count() / s[0], [&](std::int64_t begin, std::int64_t end) {
@@ -54,7 +48,7 @@ void nhwc_to_nchw(Context& context, const Tensor& to, const Tensor& from) {
 }
 
 void nchw_to_nhwc(Context& context, const Tensor& to, GradMode mode, const Tensor& from) {
-    check_layouts(to, from);
+    qstep::detail::check_layouts(to, from);
     if (mode == GradMode::skip) return;
     const bool accumulate = mode == GradMode::accumulate;
     const Shape& s = to.shape;

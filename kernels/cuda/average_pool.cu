@@ -148,10 +148,8 @@ void average_pool_forward(Context& context, const PoolShape& shape, const Tensor
     cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
-        if (shape.channels % kVectorOf<T> == 0 && aligned_for_vectors(to, from))
-            launch_forward<T, kVectorOf<T>>(context, shape, to, from);
-        else
-            launch_forward<T, 1>(context, shape, to, from);
+        with_pool_vectors<T>(
+            shape, [&](auto vector) { launch_forward<T, vector.value>(context, shape, to, from); }, to, from);
     });
 }
 
@@ -163,10 +161,10 @@ void average_pool_backward(Context& context, const PoolShape& shape, const Tenso
     cpu::with_float_type(dx.dtype, "dx", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto* gradient = dy.as<T>();
-        if (shape.channels % kVectorOf<T> == 0 && aligned_for_vectors(to, gradient))
-            launch_backward<T, kVectorOf<T>>(context, shape, to, accumulate, gradient);
-        else
-            launch_backward<T, 1>(context, shape, to, accumulate, gradient);
+        with_pool_vectors<T>(
+            shape,
+            [&](auto vector) { launch_backward<T, vector.value>(context, shape, to, accumulate, gradient); },
+            to, gradient);
     });
 }
 

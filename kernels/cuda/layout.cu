@@ -62,23 +62,17 @@ void transpose(Context& context, const Transposition& size, const Tensor& to, bo
     });
 }
 
-void check_layouts(const Tensor& nhwc, const Tensor& nchw) {
-    QSTEP_CHECK(nhwc.shape.rank() == 4, "NHWC needs four extents, got {}", nhwc.shape.to_string());
-    const Shape& s = nhwc.shape;
-    check_tensor(nchw, "the NCHW side", nhwc.dtype, {s[0], s[3], s[1], s[2]});
-}
-
 }  // namespace
 
 void nhwc_to_nchw(Context& context, const Tensor& to, const Tensor& from) {
-    check_layouts(from, to);
+    qstep::detail::check_layouts(from, to);
     const Shape& s = from.shape;
     if (s[1] * s[2] == 1) return cuda::convert(context, to, from);
     transpose(context, transposition(s[0], s[1] * s[2], s[3]), to, false, from);
 }
 
 void nchw_to_nhwc(Context& context, const Tensor& to, GradMode mode, const Tensor& from) {
-    check_layouts(to, from);
+    qstep::detail::check_layouts(to, from);
     if (mode == GradMode::skip) return;
     const Shape& s = to.shape;
     if (s[1] * s[2] == 1 && mode == GradMode::overwrite) return cuda::convert(context, to, from);

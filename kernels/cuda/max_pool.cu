@@ -111,10 +111,8 @@ void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y,
     cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
-        if (shape.channels % kVectorOf<T> == 0 && aligned_for_vectors(to, from))
-            launch_forward<T, kVectorOf<T>>(context, shape, to, from);
-        else
-            launch_forward<T, 1>(context, shape, to, from);
+        with_pool_vectors<T>(
+            shape, [&](auto vector) { launch_forward<T, vector.value>(context, shape, to, from); }, to, from);
     });
 }
 
@@ -127,10 +125,12 @@ void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& d
     cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto *gradient = dy.as<T>(), *from = x.as<T>();
-        if (shape.channels % kVectorOf<T> == 0 && aligned_for_vectors(to, gradient, from))
-            launch_backward<T, kVectorOf<T>>(context, shape, to, accumulate, gradient, from);
-        else
-            launch_backward<T, 1>(context, shape, to, accumulate, gradient, from);
+        with_pool_vectors<T>(
+            shape,
+            [&](auto vector) {
+                launch_backward<T, vector.value>(context, shape, to, accumulate, gradient, from);
+            },
+            to, gradient, from);
     });
 }
 

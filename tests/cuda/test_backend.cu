@@ -170,7 +170,7 @@ TEST_F(CudaDevice, AFailedCaptureLeavesTheStreamUsable) {
     EXPECT_EQ(on_device.values()[3], 3.0f);
 }
 
-TEST_F(CudaDevice, ErrorsSayWhatToDo) {
+TEST_F(CudaDevice, ErrorsNameTheRemedy) {
     Context context(kGpu);
     const std::string memory = message_of([] { backend(kGpu).allocate(std::size_t{1} << 50); });
     EXPECT_NE(memory.find("has no room for 1073741824.0 MiB"), std::string::npos) << memory;

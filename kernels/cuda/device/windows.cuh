@@ -2,6 +2,7 @@
 #pragma once
 
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cuda/device/vector.cuh"
 #include "kernels/pooling.h"
@@ -45,6 +46,16 @@ inline PoolSize pool_size(const PoolShape& shape, std::int64_t positions, int ve
 
 inline LaunchShape pool_launch(const PoolSize& size) {
     return {(size.positions * size.vectors + kPoolThreads - 1) / kPoolThreads, kPoolThreads};
+}
+
+/// Calls body with the elements of the widest vectors that the channels and all addresses allow, a
+/// std::integral_constant.
+template <typename T, typename Body, typename... Pointers>
+void with_pool_vectors(const PoolShape& shape, const Body& body, const Pointers*... addresses) {
+    if (shape.channels % kVectorOf<T> == 0 && aligned_for_vectors(addresses...))
+        body(std::integral_constant<int, kVectorOf<T>>{});
+    else
+        body(std::integral_constant<int, 1>{});
 }
 
 /// The position of this thread in [N, rows, columns] and the first of its channels.
