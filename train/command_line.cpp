@@ -6,6 +6,7 @@
 #include "engine/device.h"
 #include "engine/error.h"
 #include "engine/suggest.h"
+#include "train/codec_options.h"
 
 namespace qstep {
 
@@ -63,6 +64,7 @@ void check_consistency(CommandLine& line) {
     if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
         fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
     validate(options.codec);
+    for (const std::string& name : line.given) check_goes_with(name, options.codec);
 }
 
 // Lays what was given over the stored options.

@@ -3,6 +3,7 @@
 
 #include "engine/error.h"
 #include "layers/model.h"
+#include "train/codec_options.h"
 #include "train/option_values.h"
 
 namespace qstep {
@@ -203,7 +204,8 @@ std::vector<OptionSpec> file_options() {
 const std::vector<OptionSpec>& option_table() {
     static const std::vector<OptionSpec> kTable = [] {
         std::vector<OptionSpec> table;
-        for (auto&& part : {model_options(), training_options(), machine_options(), file_options()})
+        for (auto&& part :
+             {model_options(), codec_options(), training_options(), machine_options(), file_options()})
             table.insert(table.end(), part.begin(), part.end());
         return table;
     }();
@@ -242,9 +244,10 @@ void from_json(Options& options, const Json& values) {
     for (const OptionSpec& spec : option_table()) {
         if (!spec.get || spec.at_resume == AtResume::per_call) continue;
         const auto found = values.find(spec.name);
-        if (found == values.end()) fail_usage("the stored configuration lacks '{}'", spec.name);
-        spec.set(options, as_text(*found));
-        ++known;
+        const bool stored = found != values.end();
+        if (!stored && !spec.newer) fail_usage("the stored configuration lacks '{}'", spec.name);
+        spec.set(options, as_text(stored ? *found : spec.get(Options{})));
+        known += stored;
     }
     if (values.size() != known) fail_usage("the stored configuration has options this program does not know");
 }
