@@ -221,8 +221,9 @@ def check_codec(table, model_name, dump, metadata):
         residual = flat("residual_before")
         after = number(metadata, "ef_beta") * residual + (gradient - quantized)
         table.add("update", "residual_after", relative_error(flat("residual_after"), after))
-        # What the codec was given is a float32.
-        gradient = (gradient + number(metadata, "ef_alpha") * residual).astype(np.float32).astype(np.float64)
+        # The codec was given the float32 sum: its range is exact.
+        joined = np.float32(number(metadata, "ef_alpha")) * residual.astype(np.float32)
+        gradient = (gradient.astype(np.float32) + joined).astype(np.float64)
     codec, levels, size = metadata.get("quant", "none"), int(metadata.get("levels", 0)), int(metadata.get("bucket_size", 0))
     if codec == "none":
         if not np.array_equal(gradient, quantized):
