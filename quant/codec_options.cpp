@@ -1,0 +1,56 @@
+#include "quant/codec_options.h"
+
+#include "engine/option_values.h"
+
+namespace qstep {
+
+namespace {
+
+// Any whole number: the codec itself knows its limits and names them.
+auto any_whole(std::string name, std::int64_t CodecSettings::*field) {
+    return [=](CodecSettings& settings, const std::string& text) {
+        if (!parse_number(text, settings.*field))
+            fail_usage("--{} takes a whole number, not '{}'", name, text);
+    };
+}
+
+template <typename Field>
+auto value_of(Field CodecSettings::*field) {
+    return [field](const CodecSettings& settings) { return CodecOptionValue(settings.*field); };
+}
+
+template <typename Enum>
+auto name_in(Enum CodecSettings::*field) {
+    return [field](const CodecSettings& settings) {
+        return CodecOptionValue(std::string(name_of(settings.*field)));
+    };
+}
+
+}  // namespace
+
+const std::vector<CodecOption>& codec_options() {
+    static const std::vector<CodecOption> kTable{
+        {"quant", "quantization-type", "CODEC",
+         fmt::format("gradient codec: {}", fmt::join(codec_names(), ", ")),
+         [](CodecSettings& settings, const std::string& text) { settings.kind = parse_codec(text); },
+         name_in(&CodecSettings::kind)},
+        {"levels", "quantization-level", "K", "points a bucket is rounded to",
+         any_whole("levels", &CodecSettings::levels), value_of(&CodecSettings::levels)},
+        {"bucket-size", "", "N", "consecutive elements that share their points; -1: all of them",
+         any_whole("bucket-size", &CodecSettings::bucket_size), value_of(&CodecSettings::bucket_size)},
+        {"rounding", "", "MODE", "stochastic (unbiased) or nearest",
+         [](CodecSettings& settings, const std::string& text) { settings.rounding = parse_rounding(text); },
+         name_in(&CodecSettings::rounding)},
+        {"smart-candidates", "", "PERCENT", "share of a bucket that smart looks at, at least 512 elements",
+         real("smart-candidates", &CodecSettings::smart_candidates_percent, 0.0, Bound::open, 100.0,
+              Bound::closed),
+         value_of(&CodecSettings::smart_candidates_percent)},
+    };
+    return kTable;
+}
+
+std::string text_of(const CodecOptionValue& value) {
+    return std::visit([](const auto& held) { return fmt::format("{}", held); }, value);
+}
+
+}  // namespace qstep
