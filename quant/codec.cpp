@@ -45,6 +45,10 @@ Rounding parse_rounding(std::string_view text) {
     return parse<Rounding>(text, "rounding", kRoundings);
 }
 
+std::span<const std::string_view> codec_names() {
+    return kCodecs;
+}
+
 const char* name_of(CodecKind kind) {
     return kCodecs[static_cast<std::size_t>(kind)].data();
 }

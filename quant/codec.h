@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,8 @@ enum class CodecKind : std::uint8_t { none, standard, smart, hadamard, exponenti
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
 const char* name_of(CodecKind kind);
+/// All of them, in the order of CodecKind.
+std::span<const std::string_view> codec_names();
 
 /// `nearest` puts the constant 1/2 in the place of the uniform draw: always to the nearer neighbour, to the
 /// upper one from half way. Not unbiased.

@@ -178,8 +178,8 @@ TEST(CommandLine, RefusesBadValues) {
     expect_refused("--quant standard --bucket-size 0", "ucket");
     expect_refused("--quant smart --smart-candidates 0", "above 0");
     expect_refused("--smart-candidates 101", "at most 100");
-    expect_refused("--quant standard --error-feedback --ef-alpha 1.5", "from 0 to 1, not '1.5'");
-    expect_refused("--quant standard --error-feedback --ef-beta x", "from 0 to 1, not 'x'");
+    expect_refused("--quant standard --error-feedback --ef-alpha 1.5", "at most 1, not '1.5'");
+    expect_refused("--quant standard --error-feedback --ef-beta x", "at most 1, not 'x'");
     EXPECT_NE(usage_error([] { parse_command_line({"--data", ""}); }).find("empty"), std::string::npos);
 }
 
