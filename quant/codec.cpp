@@ -7,6 +7,7 @@
 #ifdef QSTEP_WITH_CUDA
 #include "quant/cuda/codecs.h"
 #endif
+#include "quant/parameters.h"
 #include "quant/smart.h"
 
 namespace qstep {
@@ -68,6 +69,10 @@ void validate(const CodecSettings& settings) {
     const double percent = settings.smart_candidates_percent;
     if (settings.kind == CodecKind::smart && !(percent > 0.0 && percent <= 100.0))
         fail_usage("smart's candidates are a percentage above 0 and up to 100, got {}", percent);
+}
+
+quant::Parameters quant::parameters_of(const CodecSettings& settings) {
+    return settings.kind == CodecKind::none ? Parameters{} : Parameters{settings.levels, 0};
 }
 
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,
