@@ -8,6 +8,7 @@
 #ifdef QSTEP_WITH_CUDA
 #include "quant/cuda/codecs.h"
 #endif
+#include "quant/parameters.h"
 #include "quant/smart.h"
 
 namespace qstep {
@@ -79,6 +80,10 @@ void validate(const CodecSettings& settings) {
     for (const double share : {settings.ef_alpha, settings.ef_beta})
         if (!(share >= 0.0 && share <= 1.0))
             fail_usage("error feedback's alpha and beta are numbers from 0 to 1, got {}", share);
+}
+
+quant::Parameters quant::parameters_of(const CodecSettings& settings) {
+    return settings.kind == CodecKind::none ? Parameters{} : Parameters{settings.levels, 0};
 }
 
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,

@@ -36,7 +36,7 @@ Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tens
     const float* from = in.as<float>();
     return {from,
             buckets,
-            settings.levels,
+            parameters_of(settings),
             settings.seed,
             step.as<std::int64_t>(),
             settings.rounding == Rounding::nearest,
