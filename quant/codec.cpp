@@ -9,12 +9,14 @@
 #endif
 #include "quant/parameters.h"
 #include "quant/smart.h"
+#include "quant/stream.h"
 
 namespace qstep {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kCodecs{"none", "standard", "smart", "hadamard", "exponential"};
+constexpr std::array<std::string_view, kCodecCount> kCodecs{"none", "standard", "smart", "hadamard",
+                                                            "exponential"};
 constexpr std::array<std::string_view, 2> kRoundings{"stochastic", "nearest"};
 
 std::int64_t most_levels(CodecKind kind) {
@@ -73,6 +75,10 @@ void validate(const CodecSettings& settings) {
 
 quant::Parameters quant::parameters_of(const CodecSettings& settings) {
     return settings.kind == CodecKind::none ? Parameters{} : Parameters{settings.levels, 0};
+}
+
+std::int64_t GradientCodec::stream_bytes() const {
+    return quant::stream_layout(settings_, element_count_).bytes();
 }
 
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,
