@@ -176,7 +176,8 @@ TEST(Streams, BytesOfStandard) {
 
 TEST(Streams, BytesOfEveryCodecAreThoseOfVersionOne) {
     // Recorded once: streams that were written must be readable for ever.
-    const auto x = gradient_like(100);
+    std::vector<float> x(100);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = (static_cast<float>(i * 37 % 101) - 50.0f) / 64.0f;
     const std::pair<CodecKind, std::uint64_t> recorded[] = {{CodecKind::none, 0},
                                                             {CodecKind::standard, 0},
                                                             {CodecKind::smart, 0},
