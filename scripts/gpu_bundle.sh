@@ -73,17 +73,19 @@ cp "$root"/bench/*.py "$payload/bench/"
 # The peers take PyTorch's side of a model from here.
 cp "$root"/tests/golden/*.py "$payload/tests/golden/"
 
-rm -rf "$output"
-mkdir -p "$output"
-install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
-tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | gzip -9 -n >"$output/payload.tar.gz"
 {
     echo "commit: $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
         [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
     echo "preset: $preset"
     echo "glibc: $(getconf GNU_LIBC_VERSION)"
     echo "programs: $(find "$payload/apps" "$payload/tests" -maxdepth 1 -type f -printf '%f\n' | sort | paste -sd' ' -)"
-} >"$output/manifest.txt"
+} >"$payload/manifest.txt"
+
+rm -rf "$output"
+mkdir -p "$output"
+install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
+cp "$payload/manifest.txt" "$output/"
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | gzip -9 -n >"$output/payload.tar.gz"
 
 bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
 check_size() {

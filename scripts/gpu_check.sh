@@ -24,7 +24,7 @@ parts=(
     "one_step 1200 one training step against the CPU, for each model, precision and codec"
     "eager_captured 300 eager steps against captured ones"
     "sanitizer 1800 compute-sanitizer on the own kernels"
-    "kernel_benchmarks 300 kernels against a copy of the same bytes"
+    "kernel_benchmarks 480 kernels against a copy of the same bytes"
     "step_times 900 step times against PyTorch"
     "training 600 a short training run"
 )
@@ -55,16 +55,32 @@ cuda_folders() {
 
 libraries() { echo "$unpacked/lib:$(cuda_folders | paste -sd: -)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; }
 
-# run PROGRAM ARGUMENT...: with the bundle's libraries; also with its C library where the machine's is too old.
-run() {
-    local program="$1" path
-    shift
+# find_start PROGRAM: sets `start`, the command that runs it with the bundle's libraries; also with its C library where
+# the machine's is too old.
+find_start() {
+    local path
     path="$(libraries)"
-    if LD_LIBRARY_PATH="$path" ldd "$program" 2>&1 | grep -q "version .GLIBC"; then
-        "$unpacked/lib/system/ld-linux-x86-64.so.2" --library-path "$unpacked/lib/system:$path" "$program" "$@"
+    if LD_LIBRARY_PATH="$path" ldd "$1" 2>&1 | grep -q "version .GLIBC"; then
+        start=("$unpacked/lib/system/ld-linux-x86-64.so.2" --library-path "$unpacked/lib/system:$path" "$1")
     else
-        LD_LIBRARY_PATH="$path" "$program" "$@"
+        start=(env "LD_LIBRARY_PATH=$path" "$1")
     fi
+}
+
+# run PROGRAM ARGUMENT...
+run() {
+    local start
+    find_start "$1"
+    "${start[@]}" "${@:2}"
+}
+
+# started_by PROGRAM: a program for Python's scripts to start that runs it as above. Python itself must not see the
+# bundle's libraries, or PyTorch would load them instead of its own.
+started_by() {
+    local starter="$unpacked/start_$(basename "$1")"
+    printf '#!/bin/sh\nexec bash "%s" --run "%s" "$@"\n' "$self" "$1" >"$starter"
+    chmod 755 "$starter"
+    echo "$starter"
 }
 
 train="$unpacked/apps/cifar_train"
@@ -179,20 +195,24 @@ sanitizer() {
 }
 
 kernel_benchmarks() {
-    need_gpu && need_program "$unpacked/apps/bench_kernels"
-    run "$unpacked/apps/bench_kernels" --device cuda
+    local program="$unpacked/apps/bench_kernels" output="$results/kernels_cuda.json"
+    need_gpu && need_program "$program"
+    if python -c 0 2>/dev/null; then
+        python "$unpacked/bench/kernels.py" --device cuda --limit 420 --program "$(started_by "$program")" \
+            --output "$output"
+    else
+        run "$program" --device cuda --benchmark_min_time=0.03 --benchmark_out="$output" --benchmark_out_format=json
+    fi
 }
 
 step_times() {
     local precision
     need_gpu && need_program "$unpacked/apps/bench_step"
     python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
-    grep -q -- --device "$unpacked/bench/compare_pytorch.py" || skip "the comparison knows no GPU"
-    export LD_LIBRARY_PATH
-    LD_LIBRARY_PATH="$(libraries)"
-    for precision in fp32 bf16; do
-        python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$precision" \
-            --program "$unpacked/apps/bench_step" --output "$results/compare_pytorch_cuda_$precision.json" || return 1
+    for precision in bf16 fp32; do
+        python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$precision" --starts 1 --rounds 7 \
+            --program "$(started_by "$unpacked/apps/bench_step")" \
+            --output "$results/compare_pytorch_cuda_$precision.json" || return 1
     done
 }
 
@@ -210,10 +230,16 @@ training() {
 
 json_text() { printf '%s' "$1" | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 
-if [ "${1:-}" = --part ]; then
-    "$2"
-    exit
-fi
+case "${1:-}" in
+    --part)
+        "$2"
+        exit
+        ;;
+    --run)
+        find_start "$2"
+        exec "${start[@]}" "${@:3}"
+        ;;
+esac
 
 only=""
 while [ $# -gt 0 ]; do
