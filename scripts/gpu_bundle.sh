@@ -34,6 +34,7 @@ if [ -e "$output" ] && [ ! -e "$output/gpu_check.sh" ]; then
     fail "$output exists and is no bundle; name another folder or remove it."
 fi
 [ -z "$data" ] || [ -d "$data" ] || fail "There is no folder $data."
+command -v xz >/dev/null || fail "There is no xz: apt-get install xz-utils"
 if [ "$build" = yes ]; then build_preset "$preset"; fi
 
 payload="$(mktemp -d)"
@@ -85,7 +86,8 @@ rm -rf "$output"
 mkdir -p "$output"
 install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
 cp "$payload/manifest.txt" "$output/"
-tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | gzip -9 -n >"$output/payload.tar.gz"
+# The programs hold the same kernels; a window as large as all of them stores these once.
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=6,dict=256MiB >"$output/payload.tar.xz"
 
 bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
 check_size() {

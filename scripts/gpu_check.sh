@@ -260,7 +260,15 @@ done
 mkdir -p "$results" "$unpacked" || exit 1
 results="$(cd "$results" && pwd)"
 export GPU_CHECK_UNPACKED="$unpacked" GPU_CHECK_RESULTS="$results"
-tar -C "$unpacked" -xzf "$here/payload.tar.gz" || { say "payload.tar.gz cannot be unpacked." && exit 1; }
+unxz_payload() {
+    if command -v xz >/dev/null; then
+        xz -dc "$here/payload.tar.xz"
+    else
+        python -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' \
+            "$here/payload.tar.xz"
+    fi
+}
+unxz_payload | tar -C "$unpacked" -xf - || { say "payload.tar.xz cannot be unpacked: that takes xz or Python 3." && exit 1; }
 
 rows=() objects=() status=0
 for entry in "${parts[@]}"; do
