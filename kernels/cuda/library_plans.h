@@ -80,7 +80,7 @@ class MatmulPlan {
 };
 
 /// f32 factors are rounded to tf32 where context.numerics() says so. Null where the library has no algorithm.
-/// Launches nothing, so it may be called at any time.
+/// The first call for a problem may do what a stream capture forbids: inside one it throws.
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem);
 
 }  // namespace qstep::cuda

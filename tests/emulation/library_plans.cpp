@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/cuda/capture.h"
 #include "kernels/cuda/device/launch.h"
 #include "kernels/on_device.h"
 
@@ -159,7 +160,10 @@ ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
 
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {
     if (problem.bias != 0 && problem.columns == 1) return nullptr;
-    return &context.plans().get<HostProduct>(problem, [&] { return std::make_shared<HostProduct>(problem); });
+    return &context.plans().get<HostProduct>(problem, [&] {
+        refuse_inside_capture(context, "chooses an algorithm for a matrix product");
+        return std::make_shared<HostProduct>(problem);
+    });
 }
 
 }  // namespace qstep::cuda
