@@ -61,7 +61,7 @@ void Session::make_ready_for_capture() {
 }
 
 void Session::lay_out() {
-    parameters_.allocate(persistent_);
+    parameters_.allocate(context_, persistent_, settings_.precision);
     optimizer_->allocate(persistent_);
     state_.learning_rate = persistent_.allocate(DType::f32, {1});
     state_.step = persistent_.allocate(DType::i64, {1});
@@ -92,8 +92,8 @@ Session::Prepared Session::prepare(std::int64_t batch, bool training) {
     activations_.rewind(0);
     const DropoutSource dropout{settings_.seed, state_.step, settings_.dropout};
     prepared.network =
-        std::make_unique<Network>(context_, activations_, *model_, batch, settings_.precision, training,
-                                  dropout, training ? training_sums_ : evaluation_sums_);
+        std::make_unique<Network>(context_, activations_, *model_, parameters_, batch, settings_.precision,
+                                  training, dropout, training ? training_sums_ : evaluation_sums_);
     return prepared;
 }
 
