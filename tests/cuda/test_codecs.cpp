@@ -121,6 +121,42 @@ TEST_F(CudaCodecs, StepAndSeedChangeTheDraws) {
     }
 }
 
+// A captured codec reads gradient and step number when it runs, and leaves nothing behind for the next
+// launch.
+TEST_F(CudaCodecs, CapturedIsEager) {
+    for (const CodecKind kind : {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
+                                 CodecKind::exponential})
+        // A kernel each: registers, shared memory, several launches with scratch memory between them.
+        for (const std::int64_t bucket : {512, 3000, 9000}) {
+            SCOPED_TRACE(fmt::format("{} {}", name_of(kind), bucket));
+            const CodecSettings settings = settings_of(kind, bucket);
+            const auto first = gradient_like(bucket + 5);
+            std::vector<float> second(first.rbegin(), first.rend());
+            Context context(kGpu, 1);
+            const auto count = static_cast<std::int64_t>(first.size());
+            const auto codec = make_codec(context, settings, count);
+            context.workspace().freeze();
+            const std::int64_t none = -1;
+            DeviceArray in(context, second.data(), size_in_bytes(second)),
+                out(context, second.data(), size_in_bytes(second)), step(context, &none, sizeof none),
+                variance(context, &none, sizeof none);
+            const auto captured = backend(kGpu).capture(context, [&](Context& inside) {
+                codec->quantize(inside, out.tensor(DType::f32, count), in.tensor(DType::f32, count),
+                                step.tensor(DType::i64, 1), variance.tensor(DType::f64, 1));
+            });
+            for (const std::int64_t number : {std::int64_t{7}, std::int64_t{8}}) {
+                const auto& gradient = number == 7 ? first : second;
+                backend(kGpu).copy_in(context, in.address(), gradient.data(), size_in_bytes(gradient));
+                backend(kGpu).copy_in(context, step.address(), &number, sizeof number);
+                captured->launch(1);
+                Result result{gradient, -1};
+                EXPECT_TRUE(out.read(result.values.data()));
+                EXPECT_TRUE(variance.read(&result.variance));
+                EXPECT_EQ(difference(run_on(kGpu, settings, gradient, number), result), "") << number;
+            }
+        }
+}
+
 TEST_F(CudaCodecs, InPlaceAndUnalignedAreTheSame) {
     for (const CodecKind kind : {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
                                  CodecKind::exponential})
