@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/context.h"
 #include "engine/tensor.h"
@@ -40,6 +41,8 @@ enum class CodecKind : std::uint8_t {
 };
 inline constexpr std::uint32_t kCodecCount = 11;
 
+/// Every kind, in the order of the enumeration.
+std::vector<CodecKind> all_codecs();
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
 const char* name_of(CodecKind kind);
