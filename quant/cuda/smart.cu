@@ -1,7 +1,7 @@
 // Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
 //
 // A bucket of 512 elements and 16 levels takes 14 layers of 3 steps, each a barrier apart. What a fit needs
-// lies in shared memory where it fits into kMostShared bytes, a histogram's 51 KB with any whole bucket at 16
+// lies in shared memory where it fits into kMostShared bytes, a histogram's 33 KB with any whole bucket at 16
 // levels; else every block has its share of the workspace, and takes one bucket after another.
 #include "quant/smart.h"
 
