@@ -58,4 +58,15 @@ inline void expect_kernel_report(const std::string& program, const std::string& 
     }
 }
 
+/// Kernels whose weights lie differently on each device run without an error.
+inline void expect_weights_to_fit(const std::string& program, const std::string& device) {
+    TemporaryFolder folder;
+    const Outcome outcome =
+        run_program(program,
+                    {"--device", device, "--benchmark_min_time=0.0001",
+                     "--benchmark_filter=conv2d.*128x8x8x64|linear|weight_copies|weight_gradients"},
+                    folder.path());
+    EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+}
+
 }  // namespace qstep

@@ -8,6 +8,10 @@ TEST(BenchKernels, ReportsBytesElementsAndRatesOnTheCpu) {
     expect_kernel_report(BENCH_KERNELS, "cpu");
 }
 
+TEST(BenchKernels, WeightsFitOnTheCpu) {
+    expect_weights_to_fit(BENCH_KERNELS, "cpu");
+}
+
 TEST(BenchKernels, NamesEveryCodecInEveryMode) {
     TemporaryFolder folder;
     const Outcome outcome = run_program(BENCH_KERNELS, words("--benchmark_list_tests"), folder.path());
