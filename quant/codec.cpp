@@ -7,13 +7,16 @@
 #ifdef QSTEP_WITH_CUDA
 #include "quant/cuda/codecs.h"
 #endif
+#include "quant/parameters.h"
 #include "quant/smart.h"
+#include "quant/stream.h"
 
 namespace qstep {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kCodecs{"none", "standard", "smart", "hadamard", "exponential"};
+constexpr std::array<std::string_view, kCodecCount> kCodecs{"none", "standard", "smart", "hadamard",
+                                                            "exponential"};
 constexpr std::array<std::string_view, 2> kRoundings{"stochastic", "nearest"};
 
 std::int64_t most_levels(CodecKind kind) {
@@ -74,6 +77,14 @@ void validate(const CodecSettings& settings) {
     const double percent = settings.smart_candidates_percent;
     if (settings.kind == CodecKind::smart && !(percent > 0.0 && percent <= 100.0))
         fail_usage("smart's candidates are a percentage above 0 and up to 100, got {}", percent);
+}
+
+quant::Parameters quant::parameters_of(const CodecSettings& settings) {
+    return settings.kind == CodecKind::none ? Parameters{} : Parameters{settings.levels, 0};
+}
+
+std::int64_t GradientCodec::stream_bytes() const {
+    return quant::stream_layout(settings_, element_count_).bytes();
 }
 
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,

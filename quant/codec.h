@@ -22,7 +22,9 @@
 
 namespace qstep {
 
+/// The numbers are those in streams (quant/stream.h): new kinds go to the end.
 enum class CodecKind : std::uint8_t { none, standard, smart, hadamard, exponential };
+inline constexpr std::uint32_t kCodecCount = 5;
 
 /// Every kind, in the order of the enumeration.
 std::vector<CodecKind> all_codecs();
@@ -86,13 +88,33 @@ class GradientCodec {
                                      const Tensor& step, const Tensor& variance, const Tensor& buffer);
     virtual bool update_needs_buffer() const { return true; }
 
+    /// Bytes of the packed stream (quant/stream.h), the same for every gradient.
+    std::int64_t stream_bytes() const;
+
+    /// What quantize() would write to `out`, as a packed stream instead: u8 [stream_bytes()], 16-byte
+    /// aligned. in, step, variance as there. Allocates nothing.
+    virtual void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                        const Tensor& variance) = 0;
+
+    /// out: f32 [n], bitwise what quantize() would have written. The stream is one that encode() of a codec
+    /// with the same kind, levels, bucket size, seed and element count made; the step is the stream's. The
+    /// CPU checks that, and every code, and throws a run error. CUDA cannot look without waiting: there the
+    /// values of another stream are without meaning, but nothing outside of out is written and nothing
+    /// outside of the stream read. Streams of unknown origin are decode_stream()'s (quant/stream.h).
+    /// Allocates nothing.
+    virtual void decode(Context& context, const Tensor& out, const Tensor& stream) = 0;
+
     const CodecSettings& settings() const { return settings_; }
+    /// The n of all gradients.
+    std::int64_t element_count() const { return element_count_; }
 
   protected:
-    explicit GradientCodec(const CodecSettings& settings) : settings_(settings) {}
+    GradientCodec(const CodecSettings& settings, std::int64_t element_count)
+        : settings_(settings), element_count_(element_count) {}
 
   private:
     CodecSettings settings_;
+    std::int64_t element_count_;
 };
 
 /// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which

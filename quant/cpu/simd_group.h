@@ -155,7 +155,8 @@ class SimdGroup {
     template <typename Range, typename Cost, typename Store>
     static void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) {
         for (std::int64_t item = 0; item < items; ++item) {
-            const auto [low, high] = range(item);
+            const auto bounds = range(item);
+            const std::int64_t low = bounds.low, high = bounds.high;
             if (high - low < kFew) {
                 // Most ranges are this short; a fixed number of costs spares the branches.
                 double best = cost(item, low);

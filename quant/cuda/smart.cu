@@ -71,6 +71,10 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         return static_cast<std::size_t>(bytes);
     }
 
+    void decode_stream(Context& context, const Task&, const DeviceStream& stream, float* out) {
+        launch_decode<Smart>(context, "smart", stream, out);
+    }
+
     template <typename Sink>
     void run(Context& context, Task task, const Sink& sink, const Tensor& variance) {
         task.candidates = candidates_;

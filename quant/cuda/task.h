@@ -10,7 +10,7 @@ namespace qstep::quant::cuda {
 struct Task {
     const float* in;
     Buckets buckets;
-    std::int64_t levels;
+    Parameters parameters;
     std::uint64_t seed;
     /// Device memory.
     const std::int64_t* step;
@@ -26,7 +26,7 @@ struct Task {
     QSTEP_HOST_DEVICE FitContext fit_context(std::int64_t bucket, void* scratch) const {
         return {seed,
                 step_number(),
-                levels,
+                parameters,
                 bucket,
                 bucket == buckets.count() - 1 ? last_candidates : candidates,
                 scratch};
@@ -36,6 +36,13 @@ struct Task {
 /// Checks the arguments of a codec for `buckets` and gathers them.
 Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
                const Tensor& variance);
+
+/// Task of a codec that decodes a stream, in device memory, of its own settings.
+Task decoding_task(const CodecSettings& settings, const Buckets& buckets, const std::uint8_t* stream);
+
+/// The header of the codec's stream at `stream`, with the step that lies in device memory.
+void write_stream_header(Context& context, const GradientCodec& codec, std::uint8_t* stream,
+                         const std::int64_t* step);
 
 /// variance = sum of `count` spreads: `run` neighbours at a time in turn, then in the order of quant/group.h.
 void write_total(Context& context, const double* spreads, std::int64_t count, std::int64_t run,
