@@ -59,6 +59,8 @@ struct Work {
     /// Where a launch overwrites what the next one would read: a launch that puts it back. Absent where
     /// launches may follow each other as they are.
     std::function<void(Context&)> restore = nullptr;
+    /// Once before all launches, when there is workspace; may be absent.
+    std::function<void(Context&)> prepare = nullptr;
 };
 
 /// Sum over tensors; list once each that is read and each that is written.
