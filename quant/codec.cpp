@@ -4,6 +4,7 @@
 
 #include "engine/suggest.h"
 #include "quant/cpu/codecs.h"
+#include "quant/error_feedback.h"
 #ifdef QSTEP_WITH_CUDA
 #include "quant/cuda/codecs.h"
 #endif
@@ -57,7 +58,10 @@ const char* name_of(Rounding rounding) {
 }
 
 void validate(const CodecSettings& settings) {
-    if (settings.kind == CodecKind::none) return;
+    if (settings.kind == CodecKind::none) {
+        if (settings.error_feedback) fail_usage("error feedback needs a codec; none leaves no error");
+        return;
+    }
     const char* name = name_of(settings.kind);
     if (settings.levels < 2) fail_usage("{} needs at least 2 levels, got {}", name, settings.levels);
     if (settings.levels > most_levels(settings.kind))
@@ -72,6 +76,9 @@ void validate(const CodecSettings& settings) {
     const double percent = settings.smart_candidates_percent;
     if (settings.kind == CodecKind::smart && !(percent > 0.0 && percent <= 100.0))
         fail_usage("smart's candidates are a percentage above 0 and up to 100, got {}", percent);
+    for (const double share : {settings.ef_alpha, settings.ef_beta})
+        if (!(share >= 0.0 && share <= 1.0))
+            fail_usage("error feedback's alpha and beta are numbers from 0 to 1, got {}", share);
 }
 
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,
@@ -81,14 +88,28 @@ void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& t
     sgd_update(context, tensors.parameters, tensors.momentum, buffer, tensors.lr, sgd);
 }
 
-std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
-                                          std::int64_t element_count) {
-    validate(settings);
-    QSTEP_CHECK(element_count >= 1, "a codec for {} elements", element_count);
+void GradientCodec::set_residual(const Tensor&) {
+    QSTEP_CHECK(false, "this codec keeps no residual");
+}
+
+namespace {
+
+std::unique_ptr<GradientCodec> make_bare_codec(Context& context, const CodecSettings& settings,
+                                               std::int64_t element_count) {
 #ifdef QSTEP_WITH_CUDA
     if (context.device().kind == DeviceKind::cuda) return quant::cuda::make(context, settings, element_count);
 #endif
     return quant::cpu::make(context, settings, element_count, quant::cpu::best_isa());
+}
+
+}  // namespace
+
+std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
+                                          std::int64_t element_count) {
+    validate(settings);
+    QSTEP_CHECK(element_count >= 1, "a codec for {} elements", element_count);
+    auto codec = make_bare_codec(context, settings, element_count);
+    return settings.error_feedback ? with_error_feedback(std::move(codec), element_count) : std::move(codec);
 }
 
 std::int64_t first_non_finite(Context& context, const Tensor& tensor) {

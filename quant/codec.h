@@ -46,13 +46,18 @@ struct CodecSettings {
     Rounding rounding = Rounding::stochastic;
     /// smart: this share of a bucket is looked at to place the levels, at least 512 elements.
     double smart_candidates_percent = 1.0;
+    /// What rounding took away is added to later gradients (quant/error_feedback.h).
+    bool error_feedback = false;
+    /// Share of the residual that joins the gradient, and share of it that lasts, both in [0, 1].
+    double ef_alpha = 1.0, ef_beta = 1.0;
     std::uint64_t seed = 0;
 };
 
 /// Usage error, one sentence, for: fewer than 2 levels; more than 65,536 (a code is at most two bytes), 256
 /// for smart (its fit takes levels x candidates memory) or 128 for exponential (2^-64 of the largest
 /// magnitude is nothing beside it); an odd number of levels for exponential; a bucket size of 0 or below -1;
-/// a share of candidates outside (0, 100]. `none` looks at none of them.
+/// a share of candidates outside (0, 100]; alpha or beta outside [0, 1]. `none` looks at none of them, and
+/// takes no error feedback.
 void validate(const CodecSettings& settings);
 
 /// What momentum SGD works on: f32 [n], and the learning rate, f32 [1], in device memory.
@@ -86,6 +91,10 @@ class GradientCodec {
                                      const Tensor& step, const Tensor& variance, const Tensor& buffer);
     virtual bool update_needs_buffer() const { return true; }
 
+    /// Where a codec with error feedback keeps its residual: f32 [n] in device memory, zero before the first
+    /// step, read and written by quantize(). To be set before; other codecs have none and throw.
+    virtual void set_residual(const Tensor& residual);
+
     const CodecSettings& settings() const { return settings_; }
 
   protected:
@@ -96,7 +105,7 @@ class GradientCodec {
 };
 
 /// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which
-/// must not be frozen yet.
+/// must not be frozen yet. With error_feedback the codec is wrapped in it.
 std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
                                           std::int64_t element_count);
 

@@ -1,5 +1,7 @@
 #include "quant/codec_options.h"
 
+#include <algorithm>
+
 #include "engine/option_values.h"
 
 namespace qstep {
@@ -26,6 +28,18 @@ auto name_in(Enum CodecSettings::*field) {
     };
 }
 
+CodecOption share_of_residual(const char* name, const char* help, double CodecSettings::*field) {
+    return {name,
+            "",
+            "X",
+            help,
+            real(name, field, 0.0, Bound::closed, 1.0, Bound::closed),
+            value_of(field),
+            true,
+            "--error-feedback",
+            [](const CodecSettings& settings) { return settings.error_feedback; }};
+}
+
 }  // namespace
 
 const std::vector<CodecOption>& codec_options() {
@@ -45,8 +59,22 @@ const std::vector<CodecOption>& codec_options() {
          real("smart-candidates", &CodecSettings::smart_candidates_percent, 0.0, Bound::open, 100.0,
               Bound::closed),
          value_of(&CodecSettings::smart_candidates_percent)},
+        {"error-feedback", "", "", "add what rounding took away to later gradients, with any codec",
+         flag_into("error-feedback", &CodecSettings::error_feedback),
+         value_of(&CodecSettings::error_feedback), true},
+        share_of_residual("ef-alpha", "share of what was taken away that joins a gradient",
+                          &CodecSettings::ef_alpha),
+        share_of_residual("ef-beta", "share of what was taken away that lasts from step to step",
+                          &CodecSettings::ef_beta),
     };
     return kTable;
+}
+
+void check_meaning(const std::vector<std::string>& given, const CodecSettings& settings) {
+    for (const CodecOption& option : codec_options())
+        if (option.has_meaning && !option.has_meaning(settings) &&
+            std::ranges::find(given, option.name) != given.end())
+            fail_usage("--{} has no meaning without {}", option.name, option.needs);
 }
 
 std::string text_of(const CodecOptionValue& value) {

@@ -24,10 +24,19 @@ struct CodecOption {
     /// option; what several options must agree on is left to validate().
     std::function<void(CodecSettings&, const std::string&)> set;
     std::function<CodecOptionValue(const CodecSettings&)> get;
+    /// Configurations of before it existed lack it, and mean its default.
+    bool newer = false;
+    /// What it needs to say anything, as in "has no meaning without ...", and whether settings have that.
+    const char* needs = "";
+    bool (*has_meaning)(const CodecSettings&) = nullptr;
 };
 
 /// "quant" first.
 const std::vector<CodecOption>& codec_options();
+
+/// Throws a usage error when one of the names `given` is that of an option that says nothing about these
+/// settings. Names that are not in the table are passed over.
+void check_meaning(const std::vector<std::string>& given, const CodecSettings& settings);
 
 /// The value as it would be typed.
 std::string text_of(const CodecOptionValue& value);

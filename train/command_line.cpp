@@ -5,6 +5,7 @@
 #include "engine/arguments.h"
 #include "engine/device.h"
 #include "engine/error.h"
+#include "quant/codec_options.h"
 
 namespace qstep {
 
@@ -50,6 +51,7 @@ void check_consistency(CommandLine& line) {
     if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
         fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
     validate(options.codec);
+    check_meaning(line.given, options.codec);
 }
 
 // Lays what was given over the stored options.

@@ -76,7 +76,8 @@ std::vector<OptionSpec> gradient_options() {
              [&option](Options& options, const std::string& text) { option.set(options.codec, text); },
              [&option](const Options& options) {
                  return std::visit([](const auto& value) { return Json(value); }, option.get(options.codec));
-             }});
+             },
+             option.newer});
     return specs;
 }
 
@@ -225,9 +226,10 @@ void from_json(Options& options, const Json& values) {
     for (const OptionSpec& spec : option_table()) {
         if (!spec.get || spec.at_resume == AtResume::per_call) continue;
         const auto found = values.find(spec.name);
-        if (found == values.end()) fail_usage("the stored configuration lacks '{}'", spec.name);
-        spec.set(options, as_text(*found));
-        ++known;
+        const bool stored = found != values.end();
+        if (!stored && !spec.newer) fail_usage("the stored configuration lacks '{}'", spec.name);
+        spec.set(options, as_text(stored ? *found : spec.get(Options{})));
+        known += stored;
     }
     if (values.size() != known) fail_usage("the stored configuration has options this program does not know");
 }

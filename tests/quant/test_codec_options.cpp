@@ -73,5 +73,23 @@ TEST(CodecOptions, RefusalsNameTheOption) {
     EXPECT_NE(refusal("rounding", "up").find("nearest"), std::string::npos);
 }
 
+TEST(CodecOptions, OnesWithoutMeaningAreRefused) {
+    const auto refusal_of = [](const char* given, const CodecSettings& settings) -> std::string {
+        try {
+            check_meaning({"lr", given}, settings);
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::usage);
+            return error.what();
+        }
+        return "accepted";
+    };
+    CodecSettings settings;
+    settings.kind = CodecKind::standard;
+    EXPECT_EQ(refusal_of("ef-alpha", settings), "--ef-alpha has no meaning without --error-feedback");
+    EXPECT_EQ(refusal_of("levels", settings), "accepted");
+    settings.error_feedback = true;
+    EXPECT_EQ(refusal_of("ef-alpha", settings), "accepted");
+}
+
 }  // namespace
 }  // namespace qstep::test

@@ -75,8 +75,24 @@ TEST(CodecSettings, BucketSizeAndCandidates) {
     EXPECT_EQ(usage_error(smart), "");
 }
 
+TEST(CodecSettings, ErrorFeedback) {
+    for (CodecSettings settings : {settings_of(CodecKind::standard), settings_of(CodecKind::smart)}) {
+        settings.error_feedback = true;
+        EXPECT_EQ(usage_error(settings), "");
+        for (double CodecSettings::*share : {&CodecSettings::ef_alpha, &CodecSettings::ef_beta})
+            for (const double value : {-0.1, 1.1, std::numeric_limits<double>::quiet_NaN()}) {
+                CodecSettings bad = settings;
+                bad.*share = value;
+                EXPECT_NE(usage_error(bad).find("from 0 to 1"), std::string::npos) << value;
+            }
+    }
+}
+
 TEST(CodecSettings, NoneLooksAtNothing) {
     EXPECT_EQ(usage_error(settings_of(CodecKind::none, 0, 0)), "");
+    CodecSettings feedback = settings_of(CodecKind::none);
+    feedback.error_feedback = true;
+    EXPECT_NE(usage_error(feedback).find("needs a codec"), std::string::npos);
 }
 
 TEST(CodecSettings, SmartRefusesMoreScratchThanReasonable) {

@@ -98,6 +98,18 @@ TEST(CommandLine, EveryOption) {
     EXPECT_EQ(options.save_every, 0);
 }
 
+TEST(CommandLine, ErrorFeedback) {
+    EXPECT_FALSE(parse("--quant standard").options.codec.error_feedback);
+    const CodecSettings plain = parse("--quant standard --error-feedback").options.codec;
+    EXPECT_TRUE(plain.error_feedback);
+    EXPECT_EQ(plain.ef_alpha, 1.0);
+    EXPECT_EQ(plain.ef_beta, 1.0);
+    const CodecSettings other =
+        parse("--quant hadamard --error-feedback --ef-alpha .25 --ef-beta 0").options.codec;
+    EXPECT_EQ(other.ef_alpha, 0.25);
+    EXPECT_EQ(other.ef_beta, 0.0);
+}
+
 TEST(CommandLine, TheLastOfARepeatedOptionCounts) {
     const CommandLine line = parse("--lr 0.5 --quant standard --lr 0.25 --quant none --nesterov --nesterov");
     EXPECT_EQ(line.options.lr, 0.25);
@@ -166,6 +178,8 @@ TEST(CommandLine, RefusesBadValues) {
     expect_refused("--quant standard --bucket-size 0", "ucket");
     expect_refused("--quant smart --smart-candidates 0", "above 0");
     expect_refused("--smart-candidates 101", "at most 100");
+    expect_refused("--quant standard --error-feedback --ef-alpha 1.5", "at most 1, not '1.5'");
+    expect_refused("--quant standard --error-feedback --ef-beta x", "at most 1, not 'x'");
     EXPECT_NE(usage_error([] { parse_command_line({"--data", ""}); }).find("empty"), std::string::npos);
 }
 
@@ -182,6 +196,9 @@ TEST(CommandLine, RefusesContradictions) {
     expect_refused("--dump-step a --output o", "no meaning");
     expect_refused("--dump-step a --save-every 2", "no meaning");
     expect_refused("--resume a --output o", "no meaning");
+    expect_refused("--error-feedback", "needs a codec");
+    expect_refused("--quant standard --ef-alpha 0.5", "--ef-alpha has no meaning without --error-feedback");
+    expect_refused("--quant standard --ef-beta 1", "--ef-beta has no meaning without --error-feedback");
     EXPECT_EQ(usage_error([] { parse("--optimizer standard --quant none"); }), "no error");
     EXPECT_EQ(usage_error([] { parse("--no-cuda --device cpu"); }), "no error");
 }
@@ -254,6 +271,8 @@ TEST(Resume, RefusesToChangeTheRun) {
     EXPECT_NE(refusal("--model resnet_20").find("made with --model simple"), std::string::npos);
     EXPECT_NE(refusal("--seed 4").find("--seed"), std::string::npos);
     EXPECT_NE(refusal("--quant none").find("--quant standard"), std::string::npos);
+    EXPECT_NE(refusal("--error-feedback").find("made with --error-feedback false"), std::string::npos);
+    EXPECT_NE(refusal("--ef-alpha 1").find("without --error-feedback"), std::string::npos);
     EXPECT_NE(refusal("--optimizer standard").find("--optimizer"), std::string::npos);
     const auto cosine = to_json(parse("--lr-schedule cosine --epochs 5").options, Selection::stored);
     EXPECT_NE(
