@@ -28,6 +28,18 @@ auto name_in(Enum CodecSettings::*field) {
     };
 }
 
+CodecOption bits_of_fixed(const char* name, const char* help, std::int64_t CodecSettings::*field) {
+    return {name,
+            "",
+            "BITS",
+            help,
+            any_whole(name, field),
+            value_of(field),
+            true,
+            "--quant fixed",
+            [](const CodecSettings& settings) { return settings.kind == CodecKind::fixed; }};
+}
+
 CodecOption share_of_residual(const char* name, const char* help, double CodecSettings::*field) {
     return {name,
             "",
@@ -49,16 +61,32 @@ const std::vector<CodecOption>& codec_options() {
          [](CodecSettings& settings, const std::string& text) { settings.kind = parse_codec(text); },
          name_in(&CodecSettings::kind)},
         {"levels", "quantization-level", "K", "points a bucket is rounded to",
-         any_whole("levels", &CodecSettings::levels), value_of(&CodecSettings::levels)},
+         any_whole("levels", &CodecSettings::levels), value_of(&CodecSettings::levels), false,
+         "a codec that has a choice of levels",
+         [](const CodecSettings& settings) {
+             return settings.kind == CodecKind::none || takes_levels(settings.kind);
+         }},
         {"bucket-size", "", "N", "consecutive elements that share their points; -1: all of them",
          any_whole("bucket-size", &CodecSettings::bucket_size), value_of(&CodecSettings::bucket_size)},
         {"rounding", "", "MODE", "stochastic (unbiased) or nearest",
          [](CodecSettings& settings, const std::string& text) { settings.rounding = parse_rounding(text); },
-         name_in(&CodecSettings::rounding)},
+         name_in(&CodecSettings::rounding), false, "a codec that draws",
+         [](const CodecSettings& settings) { return settings.kind != CodecKind::sign; }},
         {"smart-candidates", "", "PERCENT", "share of a bucket that smart looks at, at least 512 elements",
          real("smart-candidates", &CodecSettings::smart_candidates_percent, 0.0, Bound::open, 100.0,
               Bound::closed),
-         value_of(&CodecSettings::smart_candidates_percent)},
+         value_of(&CodecSettings::smart_candidates_percent), false, "--quant smart",
+         [](const CodecSettings& settings) { return settings.kind == CodecKind::smart; }},
+        {"points", "", "PLACES", "where standard has its points: even or random",
+         [](CodecSettings& settings, const std::string& text) { settings.points = parse_points(text); },
+         name_in(&CodecSettings::points), true, "--quant standard",
+         [](const CodecSettings& settings) { return settings.kind == CodecKind::standard; }},
+        {"qsgd-norm", "", "NORM", "what qsgd divides a bucket by: l2 or max",
+         [](CodecSettings& settings, const std::string& text) { settings.qsgd_norm = parse_norm(text); },
+         name_in(&CodecSettings::qsgd_norm), true, "--quant qsgd",
+         [](const CodecSettings& settings) { return settings.kind == CodecKind::qsgd; }},
+        bits_of_fixed("fixed-il", "integer bits of fixed, the sign's among them", &CodecSettings::fixed_il),
+        bits_of_fixed("fixed-fl", "fraction bits of fixed", &CodecSettings::fixed_fl),
         {"error-feedback", "", "", "add what rounding took away to later gradients, with any codec",
          flag_into("error-feedback", &CodecSettings::error_feedback),
          value_of(&CodecSettings::error_feedback), true},

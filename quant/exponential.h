@@ -15,11 +15,11 @@
 
 #include <cmath>
 
-#include "quant/group.h"
+#include "quant/algorithm.h"
 
 namespace qstep::quant {
 
-struct Exponential {
+struct Exponential : Formula<Exponential> {
     struct Measure {
         double squares = 0;
         float largest = 0;
@@ -33,29 +33,23 @@ struct Exponential {
         bool finite;
     };
 
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
-    }
-
-    /// As in quant/standard.h.
-    static constexpr bool kSquares = true;
+    static constexpr bool kSums = true;
     static QSTEP_HOST_DEVICE float projected(float x) { return std::fabs(x); }
+    static QSTEP_HOST_DEVICE double term(float x) {
+        const double wide = x;
+        return wide * wide;
+    }
     static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double squares) {
         return {squares, extent.high, extent.finite};
     }
-    template <typename Group>
-    static QSTEP_HOST_DEVICE Measure measure(Group& group, const float* x, std::int64_t n) {
-        const Extent extent = group.extent(n, [=](std::int64_t i) { return projected(x[i]); });
-        return measure_of(extent, group.sum(n, [=](std::int64_t i) {
-            const double wide = x[i];
-            return wide * wide;
-        }));
+    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
+        return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
     }
 
     static constexpr int kMantissaBits = 52;
     static constexpr std::uint64_t kMantissa = (std::uint64_t{1} << kMantissaBits) - 1;
 
-    static QSTEP_HOST_DEVICE Fit fit(const Measure& measure, std::int64_t levels) {
+    static QSTEP_HOST_DEVICE Fit fit_of(const Measure& measure, std::int64_t, const Parameters& parameters) {
         if (!(measure.largest > 0) || !measure.finite) return {0.0, 0.0, 0, measure.finite};
         const double norm = std::sqrt(measure.squares);
         // A shade above 1/N, so that rounding cannot put an element below the power of two that it is; far
@@ -63,35 +57,31 @@ struct Exponential {
         constexpr double kShade = 1.0 + 0x1p-50;
         const auto bits = std::bit_cast<std::uint64_t>(measure.largest / norm);
         const std::uint64_t top = (bits + kMantissa) >> kMantissaBits;
-        const std::uint64_t steps_down = static_cast<std::uint64_t>(levels / 2 - 1);
+        const std::uint64_t steps_down = static_cast<std::uint64_t>(parameters.levels / 2 - 1);
         return {norm, 1.0 / norm * kShade, (top - steps_down) << kMantissaBits, true};
     }
-    template <typename Group>
-    static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit_out, const Measure& measure, const float*,
-                                      std::int64_t, const FitContext& context) {
-        if (group.rank() == 0) fit_out = fit(measure, context.levels);
-    }
 
-    /// As in quant/standard.h.
+    struct SignedPower {
+        std::uint64_t power;  // bits of 2^e
+        std::uint32_t sign;   // 0 or 0x80000000
+    };
+
     class Rounder {
       public:
+        using Code = SignedPower;
+
         QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
             : norm_(fit.norm), inverse_(fit.inverse), smallest_(fit.smallest) {}
 
-        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, float& value) const {
-            constexpr float kLargest = std::numeric_limits<float>::max();
+        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Code& code) const {
             const auto value_bits = std::bit_cast<std::uint32_t>(x);
-            const std::uint32_t sign = (x == 0.0f ? word << 31 : value_bits) & 0x80000000u;
+            code.sign = (x == 0.0f ? word << 31 : value_bits) & 0x80000000u;
             const double a = std::fabs(x) * inverse_;
             const auto bits = std::bit_cast<std::uint64_t>(a);
             const std::uint64_t below = bits & ~kMantissa;
             const std::uint64_t drawn =
                 (bits + (std::uint64_t{word >> 8} << (kMantissaBits - 24))) & ~kMantissa;
-            const std::uint64_t chosen = below < smallest_ ? smallest_ : drawn;
-            const auto wide = static_cast<float>(std::bit_cast<double>(chosen) * norm_);
-            // 2^M N may lie above the largest float although the bucket's elements do not.
-            const float magnitude = wide > kLargest ? kLargest : wide;
-            value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+            code.power = below < smallest_ ? smallest_ : drawn;
             const double left = std::bit_cast<double>(below);
             const double product = (a - left) * (2.0 * left - a);
             return below < smallest_ ? 0.0 : product;
@@ -105,24 +95,45 @@ struct Exponential {
     static QSTEP_HOST_DEVICE bool vanishes(const Fit& fit) { return fit.norm == 0.0; }
     static QSTEP_HOST_DEVICE float neutral(const Fit&) { return 0.0f; }
 
-    /// out may be x.
-    template <typename Group, typename Out>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
-                                          std::int64_t n, const Draws& draws) {
-        if (!fit.finite) return fill_not_a_number(group, out, n);
-        if (vanishes(fit)) {
-            group.for_each(n, [=](std::int64_t i) { out[i] = 0.0f; });
-            return 0.0;
+    class Decoder {
+      public:
+        using Code = SignedPower;
+
+        QSTEP_HOST_DEVICE explicit Decoder(const Fit& fit) : norm_(fit.norm), smallest_(fit.smallest) {}
+        QSTEP_HOST_DEVICE Decoder(const std::uint32_t* words, const Parameters&)
+            : norm_(std::bit_cast<double>(std::uint64_t{words[2]} << 32 | words[1])),
+              smallest_(std::uint64_t{words[0]} << kMantissaBits) {}
+
+        QSTEP_HOST_DEVICE float value(const Code& code) const {
+            constexpr float kLargest = std::numeric_limits<float>::max();
+            const auto wide = static_cast<float>(std::bit_cast<double>(code.power) * norm_);
+            // 2^M N may lie above the largest float although the bucket's elements do not.
+            const float magnitude = wide > kLargest ? kLargest : wide;
+            return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | code.sign);
         }
-        const Rounder rounder(fit);
-        const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
-            float value;
-            const double share = rounder(x[i], word, value);
-            out[i] = value;
-            return share;
-        });
-        return spread * rounder.scale();
+        /// The sign is the lowest bit.
+        QSTEP_HOST_DEVICE std::uint32_t index(const Code& code) const {
+            const auto steps = static_cast<std::uint32_t>((code.power - smallest_) >> kMantissaBits);
+            return steps << 1 | code.sign >> 31;
+        }
+        QSTEP_HOST_DEVICE Code code(std::uint32_t index) const {
+            return {smallest_ + (std::uint64_t{index >> 1} << kMantissaBits), index << 31};
+        }
+
+      private:
+        double norm_;
+        std::uint64_t smallest_;
+    };
+
+    /// The exponent of the smallest magnitude, M - k/2 + 1, plus 1023; N as a double, its lower half first.
+    static QSTEP_HOST_DEVICE std::int64_t header_words(const Parameters&) { return 3; }
+    static QSTEP_HOST_DEVICE std::uint32_t header_word(const Fit& fit, std::int64_t i) {
+        const auto norm = std::bit_cast<std::uint64_t>(fit.norm);
+        return static_cast<std::uint32_t>(i == 0   ? fit.smallest >> kMantissaBits
+                                          : i == 1 ? norm
+                                                   : norm >> 32);
     }
+    static constexpr std::uint32_t kNanIndex = 0;
 };
 
 }  // namespace qstep::quant

@@ -1,7 +1,7 @@
 // What a bucket algorithm is written in: operations of a group of threads that work on one bucket together.
 //
-// Each algorithm (standard.h, smart.h, hadamard.h, exponential.h) is one function template over a Group and
-// is compiled for every device. On CUDA a group is a thread block: every thread runs the text, a `f(i)` below
+// Each algorithm (quant/algorithm.h) is made of function templates over a Group, which are compiled for every
+// device. On CUDA a group is a thread block: every thread runs the text, a `f(i)` below
 // runs in one of them, results of reductions arrive in all. On the CPU it is one thread whose loops are
 // vectorised (quant/cpu/simd_group.h). A Group offers:
 //
@@ -40,6 +40,7 @@
 
 #include "engine/macros.h"
 #include "engine/random.h"
+#include "quant/parameters.h"
 
 namespace qstep::quant {
 
@@ -93,7 +94,7 @@ struct Signs {
 struct FitContext {
     std::uint64_t seed = 0;
     std::uint32_t step = 0;
-    std::int64_t levels = 0;
+    Parameters parameters;
     /// Number of the bucket, and candidates to take from it (smart).
     std::int64_t bucket = 0;
     std::int64_t candidates = 0;
@@ -116,13 +117,6 @@ QSTEP_HOST_DEVICE inline double whole_part(double x) {
 #else
     return static_cast<double>(static_cast<std::int32_t>(x));
 #endif
-}
-
-/// What every codec makes of a bucket that is not finite.
-template <typename Group, typename Out>
-QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, Out out, std::int64_t n) {
-    group.for_each(n, [=](std::int64_t i) { out[i] = kNotANumber; });
-    return std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace qstep::quant

@@ -44,6 +44,13 @@ struct Hadamard {
         return {forward, back / count, back * back / count, magnitudes.finite};
     }
 
+    /// What a bucket that is not finite becomes.
+    template <typename Group, typename Out>
+    static QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, Out out, std::int64_t n) {
+        group.for_each(n, [=](std::int64_t i) { out[i] = kNotANumber; });
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+
     /// y[0..padded) = H-ready bucket or chunk: signed, scaled, zeros behind x's n elements.
     template <typename Group>
     static QSTEP_HOST_DEVICE void load(Group& group, float* y, std::int64_t padded, const float* x,
@@ -89,15 +96,15 @@ struct Hadamard {
     /// A whole bucket of n <= padded <= kChunk elements; y: [padded], the group's own. out may be x.
     template <typename Group, typename Out>
     static QSTEP_HOST_DEVICE double quantize(Group& group, Out out, const float* x, std::int64_t n, float* y,
-                                             std::int64_t padded, std::int64_t levels, const Draws& draws,
-                                             const Signs& signs) {
+                                             std::int64_t padded, const Parameters& parameters,
+                                             const Draws& draws, const Signs& signs) {
         const Scale scaling = scale(measure(group, x, n), padded);
         if (!scaling.finite) return fill_not_a_number(group, out, n);
         load(group, y, padded, x, n, scaling, signs);
         group.barrier();
         group.walsh_hadamard(y, padded, 1);
-        const auto fit = Standard::fit(Standard::measure(group, y, padded), levels);
-        const double spread = Standard::round(group, fit, y, y, padded, draws);
+        const auto fit = Standard::fit_of(Standard::measure(group, y, padded), padded, parameters);
+        const double spread = round_to_values<Standard>(group, fit, y, y, padded, draws);
         group.barrier();
         group.walsh_hadamard(y, padded, 1);
         store(group, out, y, n, scaling, signs);

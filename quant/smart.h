@@ -9,6 +9,7 @@
 
 #include <utility>
 
+#include "quant/algorithm.h"
 #include "quant/optimal_points.h"
 #include "quant/sampling.h"
 
@@ -72,8 +73,8 @@ struct Smart {
         auto* base = static_cast<char*>(context.scratch);
         // The dynamic program's arrays are not needed while the keys are sorted.
         auto* spare = reinterpret_cast<std::uint32_t*>(base);
-        auto* keys =
-            reinterpret_cast<std::uint32_t*>(base + PointsScratch<Choice>::bytes(count, context.levels));
+        auto* keys = reinterpret_cast<std::uint32_t*>(
+            base + PointsScratch<Choice>::bytes(count, context.parameters.levels));
         std::uint32_t* inner = keys + 1;
         if (candidates == n) {
             group.for_each(n, [=](std::int64_t i) { inner[i] = key_of(x[i]); });
@@ -91,7 +92,7 @@ struct Smart {
         }
         group.barrier();
         group.sort(inner, spare, candidates);
-        place<Choice>(group, fit, keys, count, context.levels, base);
+        place<Choice>(group, fit, keys, count, context.parameters.levels, base);
     }
 
     /// Points for the sorted keys; scratch: scratch_bytes(count - 2, levels), of which the keys may be the
@@ -133,14 +134,41 @@ struct Smart {
                 i == 0 || i < fit.count - 1 ? fit.points[i] : std::numeric_limits<float>::infinity();
     }
 
-    /// out may be x.
-    template <typename Group, typename Out>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
-                                          std::int64_t n, const Draws& draws) {
-        if (!fit.finite) return fill_not_a_number(group, out, n);
-        return fit.count <= kFewLevels ? round_among(group, fit, FewPoints(fit), out, x, n, draws)
-                                       : round_among(group, fit, ManyPoints(fit), out, x, n, draws);
+    struct Point {
+        float value;
+        std::uint32_t index;
+    };
+
+    template <typename F>
+    static QSTEP_HOST_DEVICE double with_rounder(const Fit& fit, F f) {
+        return fit.count <= kFewLevels ? f(Rounder<FewPoints>(fit)) : f(Rounder<ManyPoints>(fit));
     }
+    static QSTEP_HOST_DEVICE bool vanishes(const Fit&) { return false; }
+
+    class Decoder {
+      public:
+        using Code = Point;
+
+        QSTEP_HOST_DEVICE explicit Decoder(const Fit& fit) : points_(fit.points) {}
+        QSTEP_HOST_DEVICE Decoder(const std::uint32_t* words, const Parameters&)
+            : points_(reinterpret_cast<const float*>(words)) {}
+
+        static QSTEP_HOST_DEVICE float value(const Code& code) { return code.value; }
+        static QSTEP_HOST_DEVICE std::uint32_t index(const Code& code) { return code.index; }
+        QSTEP_HOST_DEVICE Code code(std::uint32_t index) const { return {points_[index], index}; }
+
+      private:
+        const float* points_;
+    };
+
+    /// The points; a bucket that needs fewer repeats the last.
+    static QSTEP_HOST_DEVICE std::int64_t header_words(const Parameters& parameters) {
+        return parameters.levels;
+    }
+    static QSTEP_HOST_DEVICE std::uint32_t header_word(const Fit& fit, std::int64_t i) {
+        return std::bit_cast<std::uint32_t>(fit.points[i]);
+    }
+    static constexpr std::uint32_t kNanIndex = 0;
 
   private:
     /// Position of the left neighbour among few points: count those reached, but the first and the last.
@@ -177,20 +205,26 @@ struct Smart {
         }
     };
 
-    template <typename Points, typename Group, typename Out>
-    static QSTEP_HOST_DEVICE double round_among(Group& group, const Fit& fit, const Points& search, Out out,
-                                                const float* x, std::int64_t n, const Draws& draws) {
-        const float* points = fit.points;
-        return group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
-            const float value = x[i];
-            const std::int32_t at = search.left_of(value);
-            const float left = points[at], right = points[at + 1];
-            const double gap = static_cast<double>(right) - left, offset = static_cast<double>(value) - left;
+    template <typename Points>
+    class Rounder {
+      public:
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : search_(fit), points_(fit.points) {}
+
+        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Point& code) const {
+            const std::int32_t at = search_.left_of(x);
+            const float left = points_[at], right = points_[at + 1];
+            const double gap = static_cast<double>(right) - left, offset = static_cast<double>(x) - left;
             const double raised = offset + gap * wide_uniform(word);
-            out[i] = raised >= gap ? right : left;
-            return offset * (static_cast<double>(right) - value);
-        });
-    }
+            const bool up = raised >= gap;
+            code = {up ? right : left, static_cast<std::uint32_t>(at + up)};
+            return offset * (static_cast<double>(right) - x);
+        }
+        static QSTEP_HOST_DEVICE double scale() { return 1.0; }
+
+      private:
+        Points search_;
+        const float* points_;
+    };
 };
 
 }  // namespace qstep::quant

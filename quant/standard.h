@@ -8,11 +8,11 @@
 // Arithmetic is in double: neither the range of the largest floats nor the steps of the smallest leave it.
 #pragma once
 
-#include "quant/group.h"
+#include "quant/algorithm.h"
 
 namespace qstep::quant {
 
-struct Standard {
+struct Standard : Formula<Standard> {
     using Measure = Extent;
 
     struct Fit {
@@ -21,87 +21,85 @@ struct Standard {
         double inverse;  // 1/u, or 0 for a constant bucket
         double top;      // k - 1
         bool finite;
-
-        QSTEP_HOST_DEVICE float decode(std::int32_t code) const {
-            return value_at(code, low, high, step, top);
-        }
     };
 
-    /// The compare is one of doubles because loops with an integer compare here are not vectorised.
-    static QSTEP_HOST_DEVICE float value_at(double code, double low, float high, double step, double top) {
-        const auto inner = static_cast<float>(low + step * code);
-        return code == top ? high : inner;
-    }
-
-    /// Rounds elements of a finite bucket one by one.
-    class Rounder {
-      public:
-        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
-            : low_(fit.low), step_(fit.step), inverse_(fit.inverse), top_(fit.top), high_(fit.high) {}
-
-        /// Sets `value` to what x becomes; returns f(1-f), f the fractional part of (x-min)/u.
-        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, float& value) const {
-            const double position = (x - low_) * inverse_;
-            const double fraction = position - whole_part(position);
-            const double code = whole_part(position + wide_uniform(word));
-            value = value_at(code, low_, high_, step_, top_);
-            return fraction * (1.0 - fraction);
-        }
-        /// From the sum of the results to that of (x-l)(r-x).
-        QSTEP_HOST_DEVICE double scale() const { return step_ * step_; }
-
-      private:
-        double low_, step_, inverse_, top_;
-        float high_;
-    };
-    /// Whether the bucket becomes +0 throughout without being rounded.
-    static QSTEP_HOST_DEVICE bool vanishes(const Fit&) { return false; }
-    /// An element that adds nothing to the spread.
-    static QSTEP_HOST_DEVICE float neutral(const Fit& fit) { return fit.low; }
-
-    /// A Measure is made of the extent of the projected elements, and of their squares' sum if kSquares.
-    static constexpr bool kSquares = false;
+    static constexpr bool kSums = false;
     static QSTEP_HOST_DEVICE float projected(float x) { return x; }
     static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
-
     static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
         return merge(a, b);
     }
 
-    template <typename Group>
-    static QSTEP_HOST_DEVICE Measure measure(Group& group, const float* x, std::int64_t n) {
-        return group.extent(n, [=](std::int64_t i) { return x[i]; });
+    static QSTEP_HOST_DEVICE double range_of(float low, float high) {
+        return static_cast<double>(high) - low;
     }
-
-    static QSTEP_HOST_DEVICE Fit fit(const Extent& extent, std::int64_t levels) {
-        const auto top = static_cast<double>(levels - 1);
-        const double range = static_cast<double>(extent.high) - extent.low;
+    static QSTEP_HOST_DEVICE Fit fit_of(const Measure& extent, std::int64_t, const Parameters& parameters) {
+        const auto top = static_cast<double>(parameters.levels - 1);
+        const double range = range_of(extent.low, extent.high);
         // A shade above 1/u, so that rounding cannot put max below its own level; far below a draw's grid of
         // 2^-24 for any number of levels that fits in 16 bits.
         constexpr double kShade = 1.0 + 0x1p-50;
         const double inverse = range > 0 ? top / range * kShade : 0.0;
         return {extent.low, extent.high, range / top, inverse, top, extent.finite};
     }
-    template <typename Group>
-    static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit_out, const Measure& measure, const float*,
-                                      std::int64_t, const FitContext& context) {
-        if (group.rank() == 0) fit_out = fit(measure, context.levels);
-    }
 
-    /// out may be x. Returns the sum of (x-l)(r-x).
-    template <typename Group, typename Out>
-    static QSTEP_HOST_DEVICE double round(Group& group, const Fit& fit, Out out, const float* x,
-                                          std::int64_t n, const Draws& draws) {
-        if (!fit.finite) return fill_not_a_number(group, out, n);
-        const Rounder rounder(fit);
-        const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
-            float value;
-            const double share = rounder(x[i], word, value);
-            out[i] = value;
-            return share;
-        });
-        return spread * rounder.scale();
+    class Rounder {
+      public:
+        using Code = double;
+
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
+            : low_(fit.low), step_(fit.step), inverse_(fit.inverse) {}
+
+        /// Returns f(1-f), f the fractional part of (x-min)/u.
+        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Code& code) const {
+            const double position = (x - low_) * inverse_;
+            const double fraction = position - whole_part(position);
+            code = whole_part(position + wide_uniform(word));
+            return fraction * (1.0 - fraction);
+        }
+        QSTEP_HOST_DEVICE double scale() const { return step_ * step_; }
+
+      private:
+        double low_, step_, inverse_;
+    };
+    static QSTEP_HOST_DEVICE bool vanishes(const Fit&) { return false; }
+    static QSTEP_HOST_DEVICE float neutral(const Fit& fit) { return fit.low; }
+
+    class Decoder {
+      public:
+        /// A whole number.
+        using Code = double;
+
+        QSTEP_HOST_DEVICE explicit Decoder(const Fit& fit)
+            : low_(fit.low), step_(fit.step), top_(fit.top), high_(fit.high) {}
+        QSTEP_HOST_DEVICE Decoder(const std::uint32_t* words, const Parameters& parameters)
+            : low_(std::bit_cast<float>(words[0])),
+              top_(static_cast<double>(parameters.levels - 1)),
+              high_(std::bit_cast<float>(words[1])) {
+            step_ = range_of(std::bit_cast<float>(words[0]), high_) / top_;
+        }
+
+        /// The compare is one of doubles because loops with an integer compare here are not vectorised.
+        QSTEP_HOST_DEVICE float value(Code code) const {
+            const auto inner = static_cast<float>(low_ + step_ * code);
+            return code == top_ ? high_ : inner;
+        }
+        static QSTEP_HOST_DEVICE std::uint32_t index(Code code) {
+            return static_cast<std::uint32_t>(static_cast<std::int32_t>(code));
+        }
+        static QSTEP_HOST_DEVICE Code code(std::uint32_t index) { return static_cast<std::int32_t>(index); }
+
+      private:
+        double low_, step_, top_;
+        float high_;
+    };
+
+    /// min, max.
+    static QSTEP_HOST_DEVICE std::int64_t header_words(const Parameters&) { return 2; }
+    static QSTEP_HOST_DEVICE std::uint32_t header_word(const Fit& fit, std::int64_t i) {
+        return std::bit_cast<std::uint32_t>(i == 0 ? fit.low : fit.high);
     }
+    static constexpr std::uint32_t kNanIndex = 0;
 };
 
 }  // namespace qstep::quant

@@ -150,7 +150,8 @@ std::string resume_command(const std::string& program, const CommandLine& comman
     for (const std::string& name : command_line.given) {
         const OptionSpec& spec = spec_of(name);
         if (spec.at_resume != AtResume::per_call || (spec.jobs & kResume) == 0 || !spec.get) continue;
-        command += " --" + name;
+        command += " --";
+        command += name;
         if (!spec.value.empty()) command += " " + quoted(as_text(spec.get(command_line.options)));
     }
     return command;

@@ -221,7 +221,7 @@ std::string Session::non_finite_state() {
     for (const auto& [what, tensor] :
          {std::pair{"", parameters_.values()}, {"the residual of ", parameters_.residual()}}) {
         const std::int64_t index = tensor ? first_non_finite(context_, tensor) : -1;
-        if (index >= 0) return what + parameters_.parameter_at(index).name;
+        if (index >= 0) return fmt::format("{}{}", what, parameters_.parameter_at(index).name);
     }
     return "";
 }

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "quant/algorithm.h"
 #include "quant/buckets.h"
 #include "quant/codec.h"
 #include "quant/cpu/isa.h"
@@ -40,7 +41,7 @@ struct BucketKernels {
     attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
                                   const Draws& draws) {                                                  \
         SimdGroup group;                                                                                 \
-        return Algorithm::round(group, fit, out, x, n, draws);                                           \
+        return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                 \
     }
 #define QSTEP_BUCKET_KERNELS()                                     \
     QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                       \
@@ -86,6 +87,7 @@ class BucketCodec : public GradientCodec {
         : GradientCodec(settings),
           kernels_(kernels),
           buckets_(count, settings.bucket_size),
+          parameters_(parameters_of(settings)),
           candidates_(candidates),
           scratch_stride_((scratch_bytes + 63) / 64 * 64) {
         const std::int64_t chunks = buckets_.chunks_per_bucket();
@@ -122,7 +124,7 @@ class BucketCodec : public GradientCodec {
     FitContext fit_context(const Call& call, std::int64_t bucket, int thread) const {
         const std::int64_t candidates =
             candidates_ ? candidates_(buckets_.length(bucket), settings().smart_candidates_percent) : 0;
-        return {settings().seed, call.step,  settings().levels,
+        return {settings().seed, call.step,  parameters_,
                 bucket,          candidates, call.scratch + thread * scratch_stride_};
     }
 
@@ -177,6 +179,7 @@ class BucketCodec : public GradientCodec {
 
     BucketKernels<Algorithm> kernels_;
     Buckets buckets_;
+    Parameters parameters_;
     std::int64_t (*candidates_)(std::int64_t, double);
     std::int64_t scratch_stride_;
     std::int64_t buckets_per_wave_;

@@ -14,7 +14,7 @@ namespace {
 
 struct Kernels {
     double (*quantize)(float* out, const float* x, std::int64_t n, float* y, std::int64_t padded,
-                       std::int64_t levels, const Draws& draws, const Signs& signs);
+                       const Parameters& parameters, const Draws& draws, const Signs& signs);
     Extent (*magnitudes)(const float* x, std::int64_t n);
     void (*rotate)(float* y, std::int64_t padded, const float* x, std::int64_t n,
                    const Hadamard::Scale& scale, const Signs& signs);
@@ -27,10 +27,10 @@ struct Kernels {
 
 #define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                             \
     attributes double quantize_##isa(float* out, const float* x, std::int64_t n, float* y,                  \
-                                     std::int64_t padded, std::int64_t levels, const Draws& draws,          \
+                                     std::int64_t padded, const Parameters& parameters, const Draws& draws, \
                                      const Signs& signs) {                                                  \
         SimdGroup group;                                                                                    \
-        return Hadamard::quantize(group, out, x, n, y, padded, levels, draws, signs);                       \
+        return Hadamard::quantize(group, out, x, n, y, padded, parameters, draws, signs);                   \
     }                                                                                                       \
     attributes Extent magnitudes_##isa(const float* x, std::int64_t n) {                                    \
         SimdGroup group;                                                                                    \
@@ -52,7 +52,7 @@ struct Kernels {
     }                                                                                                       \
     attributes double round_##isa(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws) { \
         SimdGroup group;                                                                                    \
-        const double spread = Standard::round(group, fit, y, y, n, draws);                                  \
+        const double spread = round_to_values<Standard>(group, fit, y, y, n, draws);                        \
         group.walsh_hadamard(y, n, 1);                                                                      \
         return spread;                                                                                      \
     }                                                                                                       \
@@ -85,6 +85,7 @@ class HadamardCodec : public GradientCodec {
         : GradientCodec(settings),
           kernels_(kernels_for(isa)),
           buckets_(count, settings.bucket_size),
+          parameters_(parameters_of(settings)),
           padded_(static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(buckets_.size)))) {
         spreads_.resize(static_cast<std::size_t>(buckets_.small() ? buckets_.runs() : buckets_.count()));
         const std::int64_t chunks = padded_ / kChunk;
@@ -125,7 +126,7 @@ class HadamardCodec : public GradientCodec {
     double whole_bucket(const Call& call, std::int64_t bucket, float* y) {
         const std::int64_t begin = buckets_.begin(bucket);
         return kernels_.quantize(call.out + begin, call.in + begin, buckets_.length(bucket), y,
-                                 padded_length(bucket), settings().levels, call.draws.from(bucket * padded_),
+                                 padded_length(bucket), parameters_, call.draws.from(bucket * padded_),
                                  signs(call, begin));
     }
 
@@ -188,7 +189,7 @@ class HadamardCodec : public GradientCodec {
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             extents_[at] = kernels_.extent(y + chunk * kChunk, kChunk);
         });
-        const Standard::Fit fit = Standard::fit(merged_extents(chunks), settings().levels);
+        const Standard::Fit fit = Standard::fit_of(merged_extents(chunks), padded, parameters_);
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             const std::int64_t offset = chunk * kChunk;
             chunk_spreads_[at] =
@@ -207,6 +208,7 @@ class HadamardCodec : public GradientCodec {
 
     Kernels kernels_;
     Buckets buckets_;
+    Parameters parameters_;
     std::int64_t padded_;  // of a full bucket
     std::vector<double> spreads_;
     std::vector<double> chunk_spreads_;

@@ -5,6 +5,7 @@
 // Whole: 8 bytes an element (20 with an update). Longer: 12 (24), so 64 M elements take 187 us at 4.3 TB/s.
 #pragma once
 
+#include "quant/algorithm.h"
 #include "quant/cuda/block_group.cuh"
 #include "quant/cuda/sinks.cuh"
 #include "quant/cuda/task.h"
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
             Algorithm::fit(group, fit, measure, x, n,
                            task.fit_context(bucket, scratch + blockIdx.x * scratch_stride));
         group.barrier();
-        const double spread = Algorithm::round(group, fit, sink.to(begin), x, n, draws.from(begin));
+        const double spread = round_to_values<Algorithm>(group, fit, sink.to(begin), x, n, draws.from(begin));
         group.barrier();
         if (group.rank() == 0) spreads[bucket] = spread;
     }
@@ -114,7 +115,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     group.for_each(sizeof(fit) / 4, [=](std::int64_t i) { to[i] = from[i]; });
     auto* x = qstep::cuda::dynamic_shared<float>();
     stage(group, x, task.in + begin, n, task.vectors && begin % 4 == 0);
-    const double spread = Algorithm::round(group, fit, sink.to(begin), x, n, task.draws().from(begin));
+    const double spread =
+        round_to_values<Algorithm>(group, fit, sink.to(begin), x, n, task.draws().from(begin));
     if (group.rank() == 0) spreads[chunk] = spread;
 }
 

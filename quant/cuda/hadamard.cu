@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Signs signs{{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
     const double spread =
         Hadamard::quantize(group, sink.to(begin), task.in + begin, n, qstep::cuda::dynamic_shared<float>(),
-                           padded_to(n), task.levels, task.draws().from(bucket * padded), signs);
+                           padded_to(n), task.parameters, task.draws().from(bucket * padded), signs);
     if (group.rank() == 0) spreads[bucket] = spread;
 }
 

@@ -117,7 +117,8 @@ static __global__ void __launch_bounds__(kBlockThreads)
     stage(group, y, piece.rotated, kChunk, true);
     const std::int64_t first = piece.bucket * memory.padded + piece.chunk * kChunk;
     const double spread =
-        Standard::round(group, Standard::fit(extent, task.levels), y, y, kChunk, task.draws().from(first));
+        round_to_values<Standard>(group, Standard::fit_of(extent, wave.padded, task.parameters), y, y, kChunk,
+                                  task.draws().from(first));
     if (group.rank() == 0) memory.spreads[piece.number] = spread;
     group.barrier();
     group.walsh_hadamard(y, kChunk, 1);
@@ -135,7 +136,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     if (scale.finite)
         Hadamard::store(group, sink.to(piece.begin), piece.rotated, piece.n, scale, piece.signs(task));
     else
-        fill_not_a_number(group, sink.to(piece.begin), piece.n);
+        Hadamard::fill_not_a_number(group, sink.to(piece.begin), piece.n);
     if (piece.chunk != 0) return;
     const double* spreads = memory.spreads + piece.number;
     const double spread = group.sum_in_turn(wave.chunks(), [=](std::int64_t i) { return spreads[i]; });

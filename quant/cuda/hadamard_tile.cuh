@@ -124,10 +124,14 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
     walsh_hadamard(tile, padded);
     // What is beyond the vector must neither change its range nor add to its spread.
     tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], 0));
-    const Standard::Fit fit = Standard::fit(tile.extent([](float x) { return x; }), task.levels);
+    const Standard::Fit fit =
+        Standard::fit_of(tile.extent([](float x) { return x; }), padded, task.parameters);
     tile.refill(rotated, fit.low);
     const Standard::Rounder rounder(fit);
-    double spread = tile.round(rounder, draws, draw, padded) * rounder.scale() * scale.variance;
+    const Standard::Decoder decoder(fit);
+    const double shares =
+        tile.round(rounder, draws, draw, padded, [=](double code) { return decoder.value(code); });
+    double spread = shares * rounder.scale() * scale.variance;
     walsh_hadamard(tile, padded);
     // 2^e / P is a float for every P that a tile holds, and a product with it rounds once.
     const auto backward = static_cast<float>(scale.backward);

@@ -133,23 +133,22 @@ class QuadTile {
         return total + __shfl_xor_sync(kAllLanes, total, kQuarter);
     }
 
-    /// Sum of x^2. Slots without an element must hold 0.
-    __device__ double squares() const {
+    /// Sum of f(x). Slots without an element must hold 0, of which f must be 0.
+    template <typename F>
+    __device__ double sum(F f) const {
         Lanes lanes;
 #pragma unroll
         for (int v = 0; v < kQuads; ++v)
 #pragma unroll
-            for (int c = 0; c < 4; ++c) {
-                const double wide = x[v][c];
-                lanes.at(v, c) += wide * wide;
-            }
+            for (int c = 0; c < 4; ++c) lanes.at(v, c) += f(x[v][c]);
         return fold(lanes);
     }
 
-    /// x = rounded x. The word of slot p is that of element `first` + p; `first` is a multiple of 4 unless
-    /// the tile holds less than a quad. Slots from `end` on stay. Returns the spread before scaling.
-    template <typename Rounder>
-    __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end) {
+    /// x = put(code of x). The word of slot p is that of element `first` + p; `first` is a multiple of 4
+    /// unless the tile holds less than a quad. Slots from `end` on stay. Returns the spread before scaling.
+    template <typename Rounder, typename Put>
+    __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end,
+                            Put put) {
         Lanes lanes;
         const std::uint64_t block =
             static_cast<std::uint64_t>(first) / 4 + static_cast<std::uint64_t>(thread_);
@@ -161,7 +160,11 @@ class QuadTile {
                     draw = draws.stream.block(block + static_cast<std::uint64_t>(v * kThreads));
                 if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
 #pragma unroll
-                for (int c = 0; c < 4; ++c) lanes.at(v, c) += rounder(x[v][c], draw.word[c], x[v][c]);
+                for (int c = 0; c < 4; ++c) {
+                    typename Rounder::Code code;
+                    lanes.at(v, c) += rounder(x[v][c], draw.word[c], code);
+                    x[v][c] = put(code);
+                }
             }
         return fold(lanes);
     }

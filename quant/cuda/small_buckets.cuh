@@ -47,16 +47,19 @@ __device__ double quantize_in_registers(const Task& task, const Draws& draws, co
     const Slots slots = Slots::of(begin, n);
     Tile tile(thread);
     // What is in no slot must not change the measure: it is 0 or one more time the first element.
-    const float rest = !Algorithm::kSquares && n > 0 ? task.in[begin] : 0.0f;
+    const float rest = !Algorithm::kSums && n > 0 ? task.in[begin] : 0.0f;
     tile.load(task.in, slots, task.vectors, rest);
     const Extent extent = tile.extent([](float x) { return Algorithm::projected(x); });
-    double squares = 0;
-    if constexpr (Algorithm::kSquares) squares = tile.squares();
-    const auto fit = Algorithm::fit(Algorithm::measure_of(extent, squares), task.levels);
+    double sum = 0;
+    if constexpr (Algorithm::kSums) sum = tile.sum([](float x) { return Algorithm::term(x); });
+    const auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);
     const typename Algorithm::Rounder rounder(fit);
     tile.refill(slots, Algorithm::neutral(fit));
     // Neighbours in the warp may have a bucket that needs rounding, so every bucket is rounded.
-    double spread = tile.round(rounder, draws, slots.base, slots.end) * rounder.scale();
+    const typename Algorithm::Decoder decoder(fit);
+    const double shares = tile.round(rounder, draws, slots.base, slots.end,
+                                     [=](const auto& code) { return decoder.value(code); });
+    double spread = shares * rounder.scale();
     if (!fit.finite) {
         tile.fill(kNotANumber);
         spread = std::numeric_limits<double>::quiet_NaN();

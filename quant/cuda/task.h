@@ -10,7 +10,7 @@ namespace qstep::quant::cuda {
 struct Task {
     const float* in;
     Buckets buckets;
-    std::int64_t levels;
+    Parameters parameters;
     std::uint64_t seed;
     /// Device memory.
     const std::int64_t* step;
@@ -26,7 +26,7 @@ struct Task {
     QSTEP_HOST_DEVICE FitContext fit_context(std::int64_t bucket, void* scratch) const {
         return {seed,
                 step_number(),
-                levels,
+                parameters,
                 bucket,
                 bucket == buckets.count() - 1 ? last_candidates : candidates,
                 scratch};

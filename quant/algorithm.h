@@ -1,0 +1,131 @@
+// What a codec is made of. An algorithm is a struct of static functions, compiled for every device; from it
+// come the quantizer in place, the fused update, and encoding to and decoding from a packed stream
+// (quant/stream.h). It has these members:
+//
+//   Measure, merge_measures(a, b)   what the fit needs to know of a bucket; of two neighbouring chunks of it
+//   Fit                             what rounding needs to know; has `bool finite`
+//   measure(group, x, n)            of a bucket or a chunk
+//   fit(group, fit, measure, x, n, context)
+//                                   sets `fit` by rank 0 or by all; x: the whole bucket
+//   with_rounder(fit, f)            f(rounder); returns what f does
+//     rounder(x, word, code)        sets `code`, returns the element's share of the variance; no branches
+//     rounder.scale()               from the sum of the shares to the sum of (x-l)(r-x)
+//   vanishes(fit)                   whether the bucket becomes +0 throughout without being rounded. All its
+//                                   codes are index 0 then, which must decode to +0
+//   Decoder                         from codes to values
+//     Decoder(fit)                  for a bucket that was just fitted
+//     Decoder(words, parameters)    the same from the bucket's header: words[0 .. header_words)
+//     Code                          what rounding yields, in any type that loops like: a double, a struct
+//     value(code)                   the float. Both paths call this, so they give the same bits
+//     index(code), code(index)      the code as a number 0 <= index < levels, and back
+//   header_words(parameters)        32-bit words of a bucket's header in a stream; may be 0
+//   header_word(fit, i)             word i of a finite bucket
+//   kNanIndex                       index of the elements of a bucket that is not finite. With a header it is
+//                                   0, and word 0 says so: no finite bucket's word 0 may be kNanWord. Without
+//                                   one it must decode to kNotANumber
+//
+// Where the fit is a formula of an extent and a sum, deriving from Formula gives measure, fit and
+// with_rounder for these:
+//
+//   projected(x)                    the Measure holds the extent of these floats,
+//   kSums, term(x)                  and if kSums, the sum of these doubles. Then one zero element more must
+//                                   not change the measure: term(0) = 0, and projected is |x|, of which only
+//                                   extent.high is looked at
+//   measure_of(extent, sum)
+//   fit_of(measure, n, parameters)  n: the bucket's length
+//   Rounder(fit)                    the rounder
+//   neutral(fit)                    an element whose share of the variance is 0
+#pragma once
+
+#include "quant/group.h"
+
+namespace qstep::quant {
+
+inline constexpr std::uint32_t kNanWord = 0x7fc00000u;
+
+template <typename Self>
+struct Formula {
+    template <typename Group>
+    static QSTEP_HOST_DEVICE auto measure(Group& group, const float* x, std::int64_t n) {
+        const Extent extent = group.extent(n, [=](std::int64_t i) { return Self::projected(x[i]); });
+        double sum = 0;
+        if constexpr (Self::kSums) sum = group.sum(n, [=](std::int64_t i) { return Self::term(x[i]); });
+        return Self::measure_of(extent, sum);
+    }
+    template <typename Group, typename Fit, typename Measure>
+    static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit, const Measure& measure, const float*,
+                                      std::int64_t n, const FitContext& context) {
+        if (group.rank() == 0) fit = Self::fit_of(measure, n, context.parameters);
+    }
+    template <typename Fit, typename F>
+    static QSTEP_HOST_DEVICE auto with_rounder(const Fit& fit, F f) {
+        return f(typename Self::Rounder(fit));
+    }
+};
+
+/// Takes codes and stores values; out: an Out (quant/group.h).
+template <typename Algorithm, typename Out>
+struct ValueStore {
+    typename Algorithm::Decoder decoder;
+    Out out;
+
+    QSTEP_HOST_DEVICE void operator()(std::int64_t i, const typename Algorithm::Decoder::Code& code) const {
+        out[i] = decoder.value(code);
+    }
+    QSTEP_HOST_DEVICE void zero(std::int64_t i) const { out[i] = 0.0f; }
+    QSTEP_HOST_DEVICE void not_a_number(std::int64_t i) const { out[i] = kNotANumber; }
+};
+
+/// Takes codes and stores their indices: out[i] = index for 0 <= i < n.
+template <typename Algorithm, typename Out>
+struct IndexStore {
+    typename Algorithm::Decoder decoder;
+    Out out;
+
+    QSTEP_HOST_DEVICE void operator()(std::int64_t i, const typename Algorithm::Decoder::Code& code) const {
+        out[i] = decoder.index(code);
+    }
+    QSTEP_HOST_DEVICE void zero(std::int64_t i) const { out[i] = 0u; }
+    QSTEP_HOST_DEVICE void not_a_number(std::int64_t i) const { out[i] = Algorithm::kNanIndex; }
+};
+
+/// Rounds the bucket or chunk x[0..n) and hands every element's code to `store`, which may write to x.
+/// Returns the sum of (x-l)(r-x), NaN where the bucket is not finite.
+template <typename Algorithm, typename Group, typename Store>
+QSTEP_HOST_DEVICE double round_bucket(Group& group, const typename Algorithm::Fit& fit, Store store,
+                                      const float* x, std::int64_t n, const Draws& draws) {
+    if (!fit.finite) {
+        group.for_each(n, [=](std::int64_t i) { store.not_a_number(i); });
+        return std::numeric_limits<double>::quiet_NaN();
+    }
+    if (Algorithm::vanishes(fit)) {
+        group.for_each(n, [=](std::int64_t i) { store.zero(i); });
+        return 0.0;
+    }
+    return Algorithm::with_rounder(fit, [&](const auto& chosen) {
+        const auto rounder = chosen;
+        const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
+            typename Algorithm::Decoder::Code code;
+            const double share = rounder(x[i], word, code);
+            store(i, code);
+            return share;
+        });
+        return spread * rounder.scale();
+    });
+}
+
+/// The same with values for codes; out may be x.
+template <typename Algorithm, typename Group, typename Out>
+QSTEP_HOST_DEVICE double round_to_values(Group& group, const typename Algorithm::Fit& fit, Out out,
+                                         const float* x, std::int64_t n, const Draws& draws) {
+    const ValueStore<Algorithm, Out> store{typename Algorithm::Decoder(fit), out};
+    return round_bucket<Algorithm>(group, fit, store, x, n, draws);
+}
+
+/// Word i of a bucket's header.
+template <typename Algorithm>
+QSTEP_HOST_DEVICE std::uint32_t bucket_header_word(const typename Algorithm::Fit& fit, std::int64_t i) {
+    return fit.finite ? Algorithm::header_word(fit, i) : kNanWord;
+}
+
+}  // namespace qstep::quant
