@@ -99,8 +99,7 @@ VarianceStudy study(const VarianceOptions& options, Context& context, const Data
     settings.test_batch = 0;
     Session session(context, settings);
     Training training(session, data, options.run);
-    VarianceStudy result;
-    for (const StudiedCodec& codec : options.codecs) result.labels.push_back(codec.label);
+    VarianceStudy result{options.codecs, {}};
     const double started = seconds_now();
     for (std::int64_t step = 0; step < options.steps; ++step) {
         training.run(step);
@@ -149,12 +148,14 @@ int run(const std::vector<std::string>& arguments) {
     const std::string table = variance_table(result);
     const auto in_folder = [&folder](const char* name) { return folder.path / name; };
     write_text_file(in_folder("variance.csv"), variance_csv(result));
+    write_text_file(in_folder("averages.csv"), averages_csv(result));
     write_text_file(in_folder("variance.md"), table);
     write_text_file(folder.configuration(), configuration(options, source.splits, context).dump(2) + "\n");
     say("\n" + table);
-    say(fmt::format(
-        "\nwritten: {0}/config.json, variance.csv, variance.md\nplots:   scripts/plot_variance.py {0}\n",
-        folder.path.string()));
+    say(
+        fmt::format("\nwritten: {0}/config.json, variance.csv, averages.csv, variance.md\nplots:   "
+                    "scripts/plot_variance.py {0}\n",
+                    folder.path.string()));
     return 0;
 }
 

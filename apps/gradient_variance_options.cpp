@@ -20,15 +20,18 @@ constexpr const char* kPurpose =
 // The study's own default: six buckets of ResNet-20.
 constexpr std::int64_t kBucketSize = 51200;
 
-// What is published goes by these names; see kPublished in gradient_variance_report.cpp.
-constexpr std::pair<const char*, const char*> kDefaultCodecs[]{
-    {"standard", "standard"},
-    {"exponential", "exponential"},
-    {"smart 1 %", "smart:smart-candidates=1"},
-    {"smart 5 %", "smart:smart-candidates=5"},
-    {"smart 15 %", "smart:smart-candidates=15"},
-    {"smart 25 %", "smart:smart-candidates=25"},
-    {"hadamard", "hadamard"},
+struct DefaultCodec {
+    const char *label, *text;
+    std::optional<double> published;
+};
+constexpr DefaultCodec kDefaultCodecs[]{
+    {"standard", "standard", 1.044},
+    {"exponential", "exponential", 0.049},
+    {"smart 1 %", "smart:smart-candidates=1", 0.18},
+    {"smart 5 %", "smart:smart-candidates=5", 0.069},
+    {"smart 15 %", "smart:smart-candidates=15", 0.036},
+    {"smart 25 %", "smart:smart-candidates=25", 0.03},
+    {"hadamard", "hadamard", {}},
 };
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -41,7 +44,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
     return parts;
 }
 
-void set_codec_option(CodecSettings& settings, const std::string& assignment) {
+// Returns the option's name.
+std::string set_codec_option(CodecSettings& settings, const std::string& assignment) {
     const std::size_t equals = assignment.find('=');
     const std::string name = assignment.substr(0, equals);
     const auto option = std::ranges::find(codec_options(), name, &CodecOption::name);
@@ -51,25 +55,31 @@ void set_codec_option(CodecSettings& settings, const std::string& assignment) {
         fail_usage("--codecs: '{}' {}", name,
                    option->value.empty() ? "is a switch and takes no value" : "needs a value");
     option->set(settings, option->value.empty() ? "true" : assignment.substr(equals + 1));
+    return name;
 }
 
 // NAME[:OPTION=VALUE]..., over the settings that all codecs share.
 CodecSettings parse_studied(const std::string& text, CodecSettings settings) {
     const std::vector<std::string> parts = split(text, ':');
     settings.kind = parse_codec(parts.front());
-    for (const std::string& assignment : std::span(parts).subspan(1)) set_codec_option(settings, assignment);
+    std::vector<std::string> given;
+    for (const std::string& assignment : std::span(parts).subspan(1))
+        given.push_back(set_codec_option(settings, assignment));
     if (settings.error_feedback)
         fail_usage(
             "--codecs: error feedback changes what is rounded; its variance is not that of the gradient");
     validate(settings);
+    check_meaning(given, settings);
     return settings;
 }
 
 std::vector<StudiedCodec> parse_codecs(const std::string& text, const CodecSettings& shared) {
     std::vector<StudiedCodec> codecs;
+    const bool as_published = shared.bucket_size == kBucketSize && shared.levels == CodecSettings{}.levels;
     if (text.empty())
-        for (const auto& [label, codec] : kDefaultCodecs)
-            codecs.push_back({label, parse_studied(codec, shared)});
+        for (const DefaultCodec& codec : kDefaultCodecs)
+            codecs.push_back({codec.label, parse_studied(codec.text, shared),
+                              as_published ? codec.published : std::nullopt});
     else
         for (const std::string& codec : split(text, ','))
             codecs.push_back({codec, parse_studied(codec, shared)});

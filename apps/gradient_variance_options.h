@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,10 +10,13 @@
 
 namespace qstep {
 
-/// A codec of the study and what tables and plots call it.
+/// A codec of the study.
 struct StudiedCodec {
-    std::string label;
+    std::string label;  // what tables and plots call it
     CodecSettings settings;
+    /// Mean variance in the README of smart-quantizer: bucket size 51200, 16 levels, the first 200 steps of
+    /// the original training.
+    std::optional<double> published = {};
 };
 
 struct VarianceOptions {

@@ -4,16 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 
 namespace qstep {
 
 namespace {
-
-// README of smart-quantizer, "Average variance".
-const std::map<std::string, double> kPublished{{"standard", 1.044},   {"exponential", 0.049},
-                                               {"smart 1 %", 0.18},   {"smart 5 %", 0.069},
-                                               {"smart 15 %", 0.036}, {"smart 25 %", 0.03}};
 
 template <typename Value>
 double mean(const VarianceStudy& study, Value&& value) {
@@ -26,29 +20,31 @@ double mean_variance(const VarianceStudy& study, std::size_t codec) {
     return mean(study, [codec](const MeasuredStep& step) { return step.variances[codec]; });
 }
 
-std::string share(double part, double whole) {
-    return whole > 0.0 ? fmt::format("{:.2f} %", 100.0 * part / whole) : "-";
+std::string share(std::optional<double> part, std::optional<double> whole) {
+    return part && whole && *whole > 0.0 ? fmt::format("{:.2f} %", 100.0 * *part / *whole) : "-";
 }
 
 using Row = std::array<std::string, 6>;
 
-Row row(const VarianceStudy& study, std::size_t codec, double squared_norm, double standard) {
-    const std::string& label = study.labels[codec];
-    const double variance = mean_variance(study, codec);
-    const auto published = kPublished.find(label);
-    const bool known = published != kPublished.end();
-    return {label,
-            fmt::format("{:.4g}", variance),
-            share(variance, squared_norm),
-            share(variance, standard),
-            known ? fmt::format("{:g}", published->second) : "-",
-            known ? share(published->second, kPublished.at("standard")) : "-"};
+std::string in_markdown(const std::vector<Row>& rows) {
+    std::array<std::size_t, std::tuple_size_v<Row>> widths{};
+    for (const Row& cells : rows)
+        for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], cells[i].size());
+    std::string text;
+    for (const Row& cells : rows) {
+        text += fmt::format("| {:<{}} |", cells[0], widths[0]);
+        for (std::size_t i = 1; i < widths.size(); ++i) text += fmt::format(" {:>{}} |", cells[i], widths[i]);
+        text += '\n';
+    }
+    return text;
 }
 
 }  // namespace
 
 std::string variance_csv(const VarianceStudy& study) {
-    std::string text = fmt::format("step,loss,squared_norm,{}\n", fmt::join(study.labels, ","));
+    std::string text = "step,loss,squared_norm";
+    for (const StudiedCodec& codec : study.codecs) text += "," + codec.label;
+    text += '\n';
     for (std::size_t i = 0; i < study.steps.size(); ++i) {
         const MeasuredStep& step = study.steps[i];
         text +=
@@ -57,29 +53,35 @@ std::string variance_csv(const VarianceStudy& study) {
     return text;
 }
 
-std::string variance_table(const VarianceStudy& study) {
-    const double squared_norm = mean(study, [](const MeasuredStep& step) { return step.squared_norm; });
-    const auto found = std::ranges::find(study.labels, "standard");
-    const double standard =
-        found == study.labels.end()
-            ? 0.0
-            : mean_variance(study, static_cast<std::size_t>(found - study.labels.begin()));
-    std::vector<Row> rows{
-        {"codec", "mean variance", "of \\|g\\|²", "of standard", "published", "of standard"},
-        {"---", "---:", "---:", "---:", "---:", "---:"}};
-    for (std::size_t codec = 0; codec < study.labels.size(); ++codec)
-        rows.push_back(row(study, codec, squared_norm, standard));
-    std::array<std::size_t, std::tuple_size_v<Row>> widths{};
-    for (const Row& cells : rows)
-        for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], cells[i].size());
-    std::string text;
-    for (const Row& cells : rows) {
-        for (std::size_t i = 0; i < widths.size(); ++i)
-            text += i == 0 ? fmt::format("| {:<{}} |", cells[i], widths[i])
-                           : fmt::format(" {:>{}} |", cells[i], widths[i]);
-        text += '\n';
+std::string averages_csv(const VarianceStudy& study) {
+    std::string text = "codec,mean_variance,published\n";
+    for (std::size_t i = 0; i < study.codecs.size(); ++i) {
+        const auto& [label, settings, published] = study.codecs[i];
+        text += fmt::format("{},{},{}\n", label, mean_variance(study, i),
+                            published ? fmt::format("{}", *published) : "");
     }
     return text;
+}
+
+std::string variance_table(const VarianceStudy& study) {
+    const double squared_norm = mean(study, [](const MeasuredStep& step) { return step.squared_norm; });
+    std::optional<double> standard, published_standard;
+    const auto found = std::ranges::find(study.codecs, "standard", &StudiedCodec::label);
+    if (found != study.codecs.end()) {
+        standard = mean_variance(study, static_cast<std::size_t>(found - study.codecs.begin()));
+        published_standard = found->published;
+    }
+    std::vector<Row> rows{
+        {"codec", "mean variance", "of mean \\|g\\|^2", "of standard", "published", "of standard"},
+        {"---", "---:", "---:", "---:", "---:", "---:"}};
+    for (std::size_t i = 0; i < study.codecs.size(); ++i) {
+        const auto& [label, settings, published] = study.codecs[i];
+        const double variance = mean_variance(study, i);
+        rows.push_back({label, fmt::format("{:.4g}", variance), share(variance, squared_norm),
+                        share(variance, standard), published ? fmt::format("{:g}", *published) : "-",
+                        share(published, published_standard)});
+    }
+    return in_markdown(rows);
 }
 
 }  // namespace qstep

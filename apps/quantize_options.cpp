@@ -48,10 +48,10 @@ std::vector<ProgramOption> option_table(QuantizeOptions& options) {
     return table;
 }
 
-bool same_file(const std::string& a, const std::string& b) {
+bool same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
     std::error_code ignored;
-    return std::filesystem::equivalent(a, b, ignored) ||
-           std::filesystem::weakly_canonical(a, ignored) == std::filesystem::weakly_canonical(b, ignored);
+    const auto canonical = [&](const auto& path) { return weakly_canonical(absolute(path), ignored); };
+    return equivalent(a, b, ignored) || canonical(a) == canonical(b);
 }
 
 void check_files(const QuantizeOptions& options) {
@@ -60,7 +60,9 @@ void check_files(const QuantizeOptions& options) {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
         const auto& [name, path] = outputs[i];
         if (path.empty()) continue;
-        if (same_file(path, options.input)) fail_usage("{} would replace the input {}", name, path);
+        // AtomicFile writes to the second.
+        if (same_file(path, options.input) || same_file(path + ".tmp", options.input))
+            fail_usage("{} would replace the input {}", name, options.input);
         for (std::size_t j = 0; j < i; ++j)
             if (!outputs[j].second.empty() && same_file(path, outputs[j].second))
                 fail_usage("{} and {} are the same file, {}", outputs[j].first, name, path);
