@@ -21,6 +21,7 @@ constexpr std::array<std::string_view, 11> kCodecs{"none",        "standard", "s
                                                    "natural",     "dorefa",   "fixed"};
 constexpr std::array<std::string_view, 2> kNorms{"l2", "max"};
 constexpr std::array<std::string_view, 2> kPoints{"even", "random"};
+constexpr std::array<std::string_view, 3> kSolvers{"sample", "exact", "histogram"};
 constexpr std::array<std::string_view, 2> kRoundings{"stochastic", "nearest"};
 
 bool draws_points(const CodecSettings& settings) {
@@ -62,6 +63,14 @@ Norm parse_norm(std::string_view text) {
 
 Points parse_points(std::string_view text) {
     return parse<Points>(text, "way to place points called", kPoints);
+}
+
+Solver parse_solver(std::string_view text) {
+    return parse<Solver>(text, "solver", kSolvers);
+}
+
+const char* name_of(Solver solver) {
+    return kSolvers[static_cast<std::size_t>(solver)].data();
 }
 
 const char* name_of(Norm norm) {

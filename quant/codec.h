@@ -58,6 +58,14 @@ enum class Norm : std::uint8_t { l2, max };
 /// Where standard has its levels: evenly spaced, or drawn at random (quant/random_points.h).
 enum class Points : std::uint8_t { even, random };
 
+/// How smart places its levels: from a sample of the bucket, from all of it, or from a histogram of it
+/// (quant/smart.h, quant/histogram.h).
+enum class Solver : std::uint8_t { sample, exact, histogram };
+
+/// "sample", "exact" or "histogram"; any other text is a usage error.
+Solver parse_solver(std::string_view text);
+const char* name_of(Solver solver);
+
 /// "l2" or "max", "even" or "random"; any other text is a usage error.
 Norm parse_norm(std::string_view text);
 const char* name_of(Norm norm);
@@ -70,7 +78,8 @@ struct CodecSettings {
     /// Elements of a bucket; -1: the whole gradient is one.
     std::int64_t bucket_size = 512;
     Rounding rounding = Rounding::stochastic;
-    /// smart: this share of a bucket is looked at to place the levels, at least 512 elements.
+    Solver solver = Solver::sample;  // smart
+    /// smart's sample: this share of a bucket is looked at to place the levels, at least 512 elements.
     double smart_candidates_percent = 1.0;
     Points points = Points::even;  // standard
     Norm qsgd_norm = Norm::l2;

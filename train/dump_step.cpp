@@ -116,6 +116,7 @@ Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
             {"levels", std::to_string(options.codec.levels)},
             {"bucket_size", std::to_string(options.codec.bucket_size)},
             {"rounding", name_of(options.codec.rounding)},
+            {"solver", name_of(options.codec.solver)},
             {"smart_candidates", fmt::format("{}", options.codec.smart_candidates_percent)},
             {"error_feedback", options.codec.error_feedback ? "1" : "0"},
             {"ef_alpha", fmt::format("{}", static_cast<float>(options.codec.ef_alpha))},

@@ -30,17 +30,17 @@ struct BucketKernels {
 /// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
 #define QSTEP_BUCKET_VARIANT(isa, attributes)                                                            \
     attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                        \
-        SimdGroup group;                                                                                 \
+        SimdGroupOf<Isa::isa> group;                                                                     \
         return Algorithm::measure(group, x, n);                                                          \
     }                                                                                                    \
     attributes void fit_##isa(Algorithm::Fit& fit, const Algorithm::Measure& measure, const float* x,    \
                               std::int64_t n, const FitContext& context) {                               \
-        SimdGroup group;                                                                                 \
+        SimdGroupOf<Isa::isa> group;                                                                     \
         Algorithm::fit(group, fit, measure, x, n, context);                                              \
     }                                                                                                    \
     attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
                                   const Draws& draws) {                                                  \
-        SimdGroup group;                                                                                 \
+        SimdGroupOf<Isa::isa> group;                                                                     \
         return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                 \
     }
 #define QSTEP_BUCKET_KERNELS()                                     \
@@ -128,6 +128,18 @@ class BucketCodec : public GradientCodec {
                 bucket,          candidates, call.scratch + thread * scratch_stride_};
     }
 
+    /// Asks for a bucket's cache lines, so that they come while the one before it is worked on.
+    void prefetch_bucket(const Call& call, std::int64_t bucket) const {
+        constexpr std::int64_t kLine = 16, kFar = 1024;
+        if (bucket >= buckets_.count() || buckets_.size > kFar) return;
+        const float* in = call.in + buckets_.begin(bucket);
+        const float* out = call.out + buckets_.begin(bucket);
+        for (std::int64_t i = 0; i < buckets_.length(bucket); i += kLine) {
+            __builtin_prefetch(in + i);
+            __builtin_prefetch(out + i, 1);
+        }
+    }
+
     void small_buckets(const Call& call) {
         const std::int64_t runs = buckets_.runs();
 #pragma omp parallel for schedule(static) num_threads(call.threads)
@@ -139,6 +151,7 @@ class BucketCodec : public GradientCodec {
             for (std::int64_t bucket = first; bucket < last; ++bucket) {
                 const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
                 const float* x = call.in + begin;
+                prefetch_bucket(call, bucket + 1);
                 kernels_.fit(fit, kernels_.measure(x, n), x, n,
                              fit_context(call, bucket, omp_get_thread_num()));
                 total += kernels_.round(fit, call.out + begin, x, n, call.draws.from(begin));

@@ -29,36 +29,36 @@ struct Kernels {
     attributes double quantize_##isa(float* out, const float* x, std::int64_t n, float* y,                  \
                                      std::int64_t padded, const Parameters& parameters, const Draws& draws, \
                                      const Signs& signs) {                                                  \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         return Hadamard::quantize(group, out, x, n, y, padded, parameters, draws, signs);                   \
     }                                                                                                       \
     attributes Extent magnitudes_##isa(const float* x, std::int64_t n) {                                    \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         return Hadamard::measure(group, x, n);                                                              \
     }                                                                                                       \
     attributes void rotate_##isa(float* y, std::int64_t padded, const float* x, std::int64_t n,             \
                                  const Hadamard::Scale& scale, const Signs& signs) {                        \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         Hadamard::load(group, y, padded, x, n, scale, signs);                                               \
         group.walsh_hadamard(y, padded, 1);                                                                 \
     }                                                                                                       \
     attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t column, float* strip) {         \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         Hadamard::transform_columns(group, y, rows, kChunk, column, strip);                                 \
     }                                                                                                       \
     attributes Extent extent_##isa(const float* y, std::int64_t n) {                                        \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         return Standard::measure(group, y, n);                                                              \
     }                                                                                                       \
     attributes double round_##isa(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws) { \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         const double spread = round_to_values<Standard>(group, fit, y, y, n, draws);                        \
         group.walsh_hadamard(y, n, 1);                                                                      \
         return spread;                                                                                      \
     }                                                                                                       \
     attributes void store_##isa(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,   \
                                 const Signs& signs) {                                                       \
-        SimdGroup group;                                                                                    \
+        SimdGroupOf<Isa::isa> group;                                                                        \
         Hadamard::store(group, out, y, n, scale, signs);                                                    \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_HADAMARD_VARIANT)

@@ -15,7 +15,7 @@ namespace {
 
 #define QSTEP_FINITE_VARIANT(isa, attributes)                                \
     attributes bool finite_##isa(const float* x, std::int64_t n) {           \
-        SimdGroup group;                                                     \
+        SimdGroupOf<Isa::isa> group;                                         \
         return group.extent(n, [=](std::int64_t i) { return x[i]; }).finite; \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_FINITE_VARIANT)
