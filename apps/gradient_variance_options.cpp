@@ -31,6 +31,8 @@ constexpr DefaultCodec kDefaultCodecs[]{
     {"smart 5 %", "smart:smart-candidates=5", 0.069},
     {"smart 15 %", "smart:smart-candidates=15", 0.036},
     {"smart 25 %", "smart:smart-candidates=25", 0.03},
+    {"smart exact", "smart:solver=exact", {}},
+    {"smart histogram", "smart:solver=histogram", {}},
     {"hadamard", "hadamard", {}},
 };
 
