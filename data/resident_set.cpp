@@ -28,6 +28,8 @@ void ResidentSet::upload(Context& context) {
     Backend& device = backend(context.device());
     device.copy_in(context, set_.images.data, dataset_.images.data(), set_.images.bytes());
     device.copy_in(context, set_.labels.data, dataset_.labels.data(), set_.labels.bytes());
+    for (const Tensor& place : {place_.order, place_.epoch, place_.batch})
+        if (place) device.fill_zero(context, place.data, place.bytes());
 }
 
 std::int64_t ResidentSet::size_of_batch(std::int64_t batch) const {

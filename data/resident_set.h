@@ -20,7 +20,8 @@ class ResidentSet {
 
     /// Memory for images, labels, order and place; called once for each phase of the arena.
     void allocate(Arena& arena);
-    /// Copies the data set. Before anything below.
+    /// Copies the data set; the place in it is no batch of any epoch, but safe to gather. Before anything
+    /// below.
     void upload(Context& context);
 
     std::int64_t batches_per_epoch() const {

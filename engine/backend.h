@@ -12,9 +12,9 @@ namespace qstep {
 
 class Context;
 
-/// One training step, recorded once and launched many times. On CUDA it is a graph, so the function runs only
-/// while it is recorded (unless the context is eager); on the CPU every launch runs it. In every case it must
-/// not allocate, synchronise or read host scalars that change between launches: what changes lives in device
+/// One training step, recorded once and launched many times. On CUDA it is a graph, so a launch does not run
+/// the function (unless the context is eager); on the CPU every launch runs it. In every case it must not
+/// allocate, synchronise or read host scalars that change between launches: what changes lives in device
 /// memory.
 class CapturedStep {
   public:
@@ -40,8 +40,10 @@ class Backend {
     virtual void fill_zero(Context& context, void* device_to, std::size_t bytes) = 0;
     /// Waits for everything launched through this context.
     virtual void synchronize(Context& context) = 0;
-    /// `at_once`: how many steps a launch() often runs; a graph then holds as many, so that one call to the
-    /// driver starts them all.
+    /// Where steps are recorded, runs `step` once first and waits for it: libraries load kernels and choose
+    /// algorithms when they are first used, and a recording forbids both. So what it reads must be there, and
+    /// what it writes is to be set afterwards. `at_once`: how many steps a launch() often runs; a graph then
+    /// holds as many, so that one call to the driver starts them all.
     virtual std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
                                                   int at_once = 1) = 0;
     /// One line for people: processor or GPU name and its vector or compute level.

@@ -1,7 +1,8 @@
 // Two-dimensional convolution (cross-correlation, as in PyTorch), forward and both gradients.
 //
-// Activations are NHWC in f32 or bf16; weights are the f32 master copy [O,I,KH,KW] in both cases (the kernels
-// make their own compute copy); sums are float32. With P = pad and S = stride:
+// Activations are NHWC in f32 or bf16. Weights w and their gradient dw are the f32 masters [O,I,KH,KW] or,
+// where weight_layout() of weight_copies.h says so, the device's copies of them; sums are float32. With P =
+// pad and S = stride:
 //   y[n,p,q,o] = bias[o] + sum_{i,r,s} x[n, p*S+r-P, q*S+s-P, i] * w[o,i,r,s]        (0 outside the image)
 // Deterministic for a fixed number of threads. No argument may alias another.
 #pragma once
@@ -37,7 +38,7 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
 void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tensor& dx, GradMode mode,
                           const Tensor& dy, const Tensor& w);
 
-/// dw ([O,I,KH,KW] f32) and, where present, dbias ([O] f32), both overwritten or accumulated into.
+/// dw (type and shape of w) and, where present, dbias ([O] f32), both overwritten or accumulated into.
 void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const Tensor& dw,
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x);
 

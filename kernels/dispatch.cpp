@@ -117,6 +117,19 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
                            dgamma, dbeta, stats, gamma);
 }
 
+std::optional<WeightLayout> weight_layout(const Context& context, WeightUse use, const Shape& master,
+                                          DType precision) {
+    return QSTEP_ON_DEVICE(context, weight_layout, use, master, precision);
+}
+
+void make_weight_copies(Context& context, std::span<const WeightCopy> copies) {
+    return QSTEP_ON_DEVICE(context, make_weight_copies, copies);
+}
+
+void collect_weight_gradients(Context& context, std::span<const WeightCopy> copies) {
+    return QSTEP_ON_DEVICE(context, collect_weight_gradients, copies);
+}
+
 void convert(Context& context, const Tensor& to, const Tensor& from) {
     return QSTEP_ON_DEVICE(context, convert, to, from);
 }

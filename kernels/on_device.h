@@ -15,6 +15,7 @@
 #include "kernels/sgd.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "kernels/step_end.h"
+#include "kernels/weight_copies.h"
 
 /// The declarations, once for both namespaces.
 #define QSTEP_DECLARE_KERNELS                                                               \
@@ -39,6 +40,9 @@
     decltype(qstep::conv2d_backward_weights) conv2d_backward_weights;                       \
     decltype(qstep::conv2d_forward_statistics) conv2d_forward_statistics;                   \
     decltype(qstep::conv2d_backward_through_batch_norm) conv2d_backward_through_batch_norm; \
+    decltype(qstep::weight_layout) weight_layout;                                           \
+    decltype(qstep::make_weight_copies) make_weight_copies;                                 \
+    decltype(qstep::collect_weight_gradients) collect_weight_gradients;                     \
     decltype(qstep::convert) convert;                                                       \
     decltype(qstep::nhwc_to_nchw) nhwc_to_nchw;                                             \
     decltype(qstep::nchw_to_nhwc) nchw_to_nhwc;                                             \

@@ -125,8 +125,8 @@ Linear::Linear(ParameterStore& store, const std::string& name, std::int64_t in_f
     : store_(&store),
       in_features_(in_features),
       out_features_(out_features),
-      weight_(store.add_parameter(name + ".weight", {out_features, in_features}, weight)),
-      bias_(store.add_parameter(name + ".bias", {out_features}, bias)) {}
+      weight_(store.add_parameter(name + ".weight", {out_features, in_features}, weight, WeightUse::linear)),
+      bias_(store.add_parameter(name + ".bias", {out_features}, bias, WeightUse::linear)) {}
 
 Linear::Linear(ParameterStore& store, const std::string& name, std::int64_t in_features,
                std::int64_t out_features)
@@ -140,8 +140,8 @@ Value* Linear::build(Tape& tape, Value* x) const {
     tape.context().workspace().reserve(linear_workspace(tape.context(), shape, x->data.dtype));
     const auto& weight = store_->parameters()[static_cast<std::size_t>(weight_)];
     const auto& bias = store_->parameters()[static_cast<std::size_t>(bias_)];
-    Value* w = tape.parameter(weight.value, weight.grad);
-    Value* b = tape.parameter(bias.value, bias.grad);
+    Value* w = tape.parameter(weight.operand, weight.operand_grad);
+    Value* b = tape.parameter(bias.operand, bias.operand_grad);
     Value* y = tape.activation(x->data.dtype, {shape.batch, out_features_});
     tape.record(
         {.name = weight.name,

@@ -19,7 +19,7 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& g
       geometry_(geometry),
       weight_(store.add_parameter(
           name + ".weight", {geometry.out_channels, geometry.in_channels, geometry.kernel, geometry.kernel},
-          weight)) {}
+          weight, WeightUse::convolution)) {}
 
 Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight,
                Init bias)
@@ -31,13 +31,13 @@ Value* Conv2d::build(Tape& tape, Value* x) const {
     const Conv2dShape shape = shape_for(geometry_, x->data.shape);
     tape.context().workspace().reserve(
         conv2d_workspace(tape.context(), shape, x->data.dtype, tape.training()));
-    Value* w = tape.parameter(weight().value, weight().grad);
+    Value* w = tape.parameter(weight().operand, weight().operand_grad);
     Value* y = tape.activation(x->data.dtype, shape.y());
     std::vector<Value*> inputs{x, w};
     Value* b = nullptr;
     if (bias_ >= 0) {
         const auto& bias = store_->parameters()[static_cast<std::size_t>(bias_)];
-        b = tape.parameter(bias.value, bias.grad);
+        b = tape.parameter(bias.operand, bias.operand_grad);
         inputs.push_back(b);
     }
     tape.record({.name = weight().name,

@@ -62,7 +62,7 @@ Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Valu
                 .y = tape.training() ? tape.keep(dtype, shape.y()) : Tensor{},
                 .relu = relu,
                 .x = x,
-                .w = tape.parameter(conv.weight().value, conv.weight().grad),
+                .w = tape.parameter(conv.weight().operand, conv.weight().operand_grad),
                 .gamma = tape.parameter(bn.gamma().value, bn.gamma().grad),
                 .beta = tape.parameter(bn.beta().value, bn.beta().grad),
                 .residual = residual,

@@ -10,10 +10,11 @@ namespace qstep {
 
 class Network {
   public:
-    /// Lays the model out. With a measuring arena nothing may be run. `metrics` is f64 [2]: sum of losses
-    /// over images, and right answers; forward() adds to it.
-    Network(Context& context, Arena& step_arena, const Model& model, std::int64_t batch, DType precision,
-            bool training, const DropoutSource& dropout, const Tensor& metrics);
+    /// Lays the model, whose parameters are in `store`, out. With a measuring arena nothing may be run.
+    /// `metrics` is f64 [2]: sum of losses over images, and right answers; forward() adds to it.
+    Network(Context& context, Arena& step_arena, const Model& model, const ParameterStore& store,
+            std::int64_t batch, DType precision, bool training, const DropoutSource& dropout,
+            const Tensor& metrics);
 
     /// [N,32,32,3] in the network's precision, NHWC; written by the caller before forward().
     Tensor images() const { return images_->data; }
@@ -26,11 +27,12 @@ class Network {
     const Tape& tape() const { return tape_; }
     std::int64_t batch() const { return batch_; }
 
-    void forward() { tape_.forward(); }
+    void forward();
     /// Overwrites every gradient in the parameter store. Training networks only.
-    void backward() { tape_.backward(); }
+    void backward();
 
   private:
+    const ParameterStore& store_;
     std::int64_t batch_;
     Tape tape_;
     Value* images_;

@@ -37,10 +37,10 @@ std::vector<float> starting_values(const ParameterStore::Parameter& parameter, s
 
 }  // namespace
 
-int ParameterStore::add_parameter(std::string name, const Shape& shape, Init init) {
+int ParameterStore::add_parameter(std::string name, const Shape& shape, Init init, WeightUse use) {
     QSTEP_CHECK(!values_, "parameter {} is declared after allocation", name);
     parameters_.push_back(
-        {std::move(name), {nullptr, DType::f32, shape}, {}, {}, {}, parameter_count_, init});
+        {std::move(name), {nullptr, DType::f32, shape}, {}, {}, {}, parameter_count_, init, use, {}, {}});
     parameter_count_ += shape.count();
     return static_cast<int>(parameters_.size()) - 1;
 }
@@ -57,7 +57,7 @@ void ParameterStore::keep_residual() {
     keep_residual_ = true;
 }
 
-void ParameterStore::allocate(Arena& arena) {
+void ParameterStore::allocate(const Context& context, Arena& arena, DType precision) {
     values_ = arena.allocate(DType::f32, {parameter_count_});
     gradients_ = arena.allocate(DType::f32, {parameter_count_});
     momentum_ = arena.allocate(DType::f32, {parameter_count_});
@@ -70,11 +70,35 @@ void ParameterStore::allocate(Arena& arena) {
         parameter.momentum = view(momentum_, parameter.offset, shape);
         if (keep_residual_) parameter.residual = view(residual_, parameter.offset, shape);
     }
+    allocate_copies(context, arena, precision);
     std::int64_t offset = 0;
     for (Buffer& buffer : buffers_) {
         buffer.value = view(buffer_values_, offset, buffer.value.shape);
         offset += buffer.value.count();
     }
+}
+
+void ParameterStore::allocate_copies(const Context& context, Arena& arena, DType precision) {
+    copies_.clear();
+    for (Parameter& parameter : parameters_) {
+        parameter.operand = parameter.value;
+        parameter.operand_grad = parameter.grad;
+        const auto layout = weight_layout(context, parameter.use, parameter.value.shape, precision);
+        if (!layout) continue;
+        WeightCopy copy{parameter.value, parameter.grad, arena.allocate(layout->dtype, layout->shape), {}};
+        if (layout->gradient) copy.copy_gradient = arena.allocate(layout->dtype, layout->shape);
+        parameter.operand = copy.copy;
+        if (layout->gradient) parameter.operand_grad = copy.copy_gradient;
+        copies_.push_back(copy);
+    }
+}
+
+void ParameterStore::refresh_operands(Context& context) const {
+    make_weight_copies(context, copies_);
+}
+
+void ParameterStore::collect_gradients(Context& context) const {
+    collect_weight_gradients(context, copies_);
 }
 
 void ParameterStore::initialize(Context& context, std::uint64_t seed) {

@@ -1,4 +1,5 @@
-// Parameters, gradients and momentum as three flat buffers, and the running statistics as a fourth.
+// Parameters, gradients and momentum as three flat buffers, the running statistics as a fourth, and the
+// copies of weights that the device computes with.
 #pragma once
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "engine/arena.h"
 #include "engine/context.h"
 #include "engine/tensor.h"
+#include "kernels/weight_copies.h"
 
 namespace qstep {
 
@@ -40,6 +42,8 @@ class ParameterStore {
         Tensor residual;               // likewise, where it is kept
         std::int64_t offset;           // of the first element in the flat buffers
         Init init;
+        WeightUse use;
+        Tensor operand, operand_grad;  // what kernels are given: value and grad, or copies of them
     };
     struct Buffer {
         std::string name;
@@ -48,17 +52,23 @@ class ParameterStore {
     };
 
     /// Declares a parameter; returns its number. Only before allocate().
-    int add_parameter(std::string name, const Shape& shape, Init init);
+    int add_parameter(std::string name, const Shape& shape, Init init, WeightUse use = WeightUse::other);
     /// Declares a running statistic; returns its number. Only before allocate().
     int add_buffer(std::string name, const Shape& shape, double initial);
 
     /// Asks for a fourth flat buffer, for what error feedback carries on. Only before allocate().
     void keep_residual();
 
-    /// Allocates the flat buffers from `arena`, which may be measuring: called once for each phase of it.
-    void allocate(Arena& arena);
+    /// Allocates the flat buffers from `arena`, which may be measuring: called once for each phase of it; and
+    /// the copies of weights for activations of type `precision`.
+    void allocate(const Context& context, Arena& arena, DType precision);
     /// Writes the starting values of parameters and buffers, and zero momentum and residual.
     void initialize(Context& context, std::uint64_t seed);
+
+    /// Brings the copies up to date; before any kernel reads an operand, after every change of a parameter.
+    void refresh_operands(Context& context) const;
+    /// Brings gradients of copies to the flat buffer; after the last kernel that writes one.
+    void collect_gradients(Context& context) const;
 
     /// Flat f32 views of all parameters, [parameter_count()].
     Tensor values() const { return values_; }
@@ -74,8 +84,11 @@ class ParameterStore {
     const Parameter& parameter_at(std::int64_t flat_index) const;
 
   private:
+    void allocate_copies(const Context& context, Arena& arena, DType precision);
+
     std::vector<Parameter> parameters_;
     std::vector<Buffer> buffers_;
+    std::vector<WeightCopy> copies_;
     Tensor values_, gradients_, momentum_, residual_, buffer_values_;
     bool keep_residual_ = false;
     std::int64_t parameter_count_ = 0;

@@ -152,7 +152,9 @@ std::string resume_command(const std::string& program, const CommandLine& comman
         if (spec.at_resume != AtResume::per_call || (spec.jobs & kResume) == 0 || !spec.get) continue;
         command += " --";
         command += name;
-        if (!spec.value.empty()) command += " " + quoted(as_text(spec.get(command_line.options)));
+        if (spec.value.empty()) continue;
+        command += " ";
+        command += quoted(as_text(spec.get(command_line.options)));
     }
     return command;
 }

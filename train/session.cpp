@@ -30,6 +30,7 @@ Session::Session(Context& context, const SessionSettings& settings)
     activations_.commit();
     lay_out();
     context.workspace().freeze();
+    make_ready_for_capture();
     const std::int64_t whole = train_set_ ? settings_.train_count / settings_.train_batch : 1;
     capture(train_, true, static_cast<int>(std::min<std::int64_t>(whole, kStepsAtOnce)));
     capture(train_partial_, true, 1);
@@ -38,8 +39,6 @@ Session::Session(Context& context, const SessionSettings& settings)
     backend().fill_zero(context, optimizer_->variance().data, optimizer_->variance().bytes());
     set_training_sums({});
     reset_evaluation_sums();
-    for (auto* set : {&train_set_, &test_set_})
-        if (*set) (*set)->upload(context);
 }
 
 void Session::make_resident_sets() {
@@ -52,8 +51,18 @@ void Session::make_resident_sets() {
     make(test_set_, settings_.resident->test, settings_.test_batch, false);
 }
 
+void Session::make_ready_for_capture() {
+    for (auto* set : {&train_set_, &test_set_})
+        if (*set) (*set)->upload(context_);
+    for (Prepared* prepared : {&train_, &train_partial_, &test_, &test_partial_})
+        if (prepared->network) {
+            const Tensor labels = prepared->network->labels();
+            backend().fill_zero(context_, labels.data, labels.bytes());
+        }
+}
+
 void Session::lay_out() {
-    parameters_.allocate(persistent_);
+    parameters_.allocate(context_, persistent_, settings_.precision);
     optimizer_->allocate(persistent_, parameters_);
     state_.learning_rate = persistent_.allocate(DType::f32, {1});
     state_.step = persistent_.allocate(DType::i64, {1});
@@ -84,8 +93,8 @@ Session::Prepared Session::prepare(std::int64_t batch, bool training) {
     activations_.rewind(0);
     const DropoutSource dropout{settings_.seed, state_.step, settings_.dropout};
     prepared.network =
-        std::make_unique<Network>(context_, activations_, *model_, batch, settings_.precision, training,
-                                  dropout, training ? training_sums_ : evaluation_sums_);
+        std::make_unique<Network>(context_, activations_, *model_, parameters_, batch, settings_.precision,
+                                  training, dropout, training ? training_sums_ : evaluation_sums_);
     return prepared;
 }
 

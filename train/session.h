@@ -112,6 +112,9 @@ class Session {
         std::unique_ptr<CapturedStep> step;
     };
     void lay_out();
+    /// Steps run once when they are captured, on whatever numbers memory holds: but places in arrays must be
+    /// places.
+    void make_ready_for_capture();
     Prepared prepare(std::int64_t batch, bool training);
     void capture(Prepared& prepared, bool training, int at_once);
     void make_resident_sets();

@@ -76,6 +76,8 @@ class GraphStep : public CapturedStep {
 std::unique_ptr<CapturedStep> capture_step(Context& context, std::function<void(Context&)> step,
                                            int at_once) {
     if (context.eager()) return std::make_unique<EagerStep>(context, std::move(step));
+    step(context);
+    QSTEP_CUDA_CHECK(cudaStreamSynchronize(stream_of(context)));
     return std::make_unique<GraphStep>(context, step, at_once);
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::int64_t kMaxBlocks = 0x7fffffff;
 constexpr int kMaxThreads = 1024;
-constexpr std::size_t kSharedWithoutLeave = 48 << 10;
+/// 48 KiB need no leave, but a kernel's static shared memory counts among them; no kernel has 32 KiB of that.
+constexpr std::size_t kSharedWithoutLeave = 16 << 10;
 
 /// Raises the limit of this kernel on the current device, once for each growth.
 cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
@@ -36,7 +37,12 @@ const char* advice(cudaError_t status) {
         case cudaErrorIllegalAddress:
         case cudaErrorMisalignedAddress:
         case cudaErrorLaunchFailure:
-            return "; a kernel launched earlier failed: CUDA_LAUNCH_BLOCKING=1 and --no-graph show which";
+        case cudaErrorIllegalInstruction:
+        case cudaErrorInvalidPc:
+        case cudaErrorInvalidAddressSpace:
+        case cudaErrorHardwareStackError:
+        case cudaErrorAssert:
+            return "; it may have been an earlier kernel: CUDA_LAUNCH_BLOCKING=1 and --no-graph show which";
         default:
             return "";
     }
@@ -70,8 +76,8 @@ void prepare_launch(const char* name, const void* kernel, const LaunchShape& sha
 
 void fail_launch(const char* name, const LaunchShape& shape, cudaError_t status) {
     cudaGetLastError();
-    fail_run("launching {} in {} blocks of {} threads with {} bytes of shared memory failed: {}", name,
-             shape.blocks, shape.threads, shape.shared_bytes, cudaGetErrorString(status));
+    fail_run("launching {} in {} blocks of {} threads with {} bytes of shared memory failed: {}{}", name,
+             shape.blocks, shape.threads, shape.shared_bytes, cudaGetErrorString(status), advice(status));
 }
 
 }  // namespace detail

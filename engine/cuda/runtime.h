@@ -23,7 +23,7 @@ struct LaunchShape {
 namespace detail {
 
 void check(cudaError_t status, const char* call, const char* file, int line);
-/// Throws where the shape is no shape; allows the kernel shared memory above the 48 KiB that need no leave.
+/// Throws where the shape is no shape; allows the kernel more shared memory than needs no leave.
 void prepare_launch(const char* name, const void* kernel, const LaunchShape& shape);
 [[noreturn]] void fail_launch(const char* name, const LaunchShape& shape, cudaError_t status);
 

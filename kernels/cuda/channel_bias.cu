@@ -22,13 +22,13 @@ constexpr std::int64_t kRowsPerBlock = 64;
 constexpr std::int64_t kMaxPartials = 256;
 constexpr std::int64_t kMaxBlocks = 4096;
 
-template <typename T>
+template <typename T, typename Bias>
 __global__ void __launch_bounds__(kThreads)
-    add_bias_kernel(T* y, const float* bias, std::int64_t count, std::int64_t channels) {
+    add_bias_kernel(T* y, const Bias* bias, std::int64_t count, std::int64_t channels) {
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
          i += stride)
-        y[i] = from_float<T>(to_float(y[i]) + bias[i % channels]);
+        y[i] = from_float<T>(to_float(y[i]) + to_float(bias[i % channels]));
 }
 
 // Block b: rows of partial b / tiles, channels of tile b % tiles. partials [partials, channels].
@@ -85,9 +85,10 @@ void add_channel_bias(Context& context, const Tensor& y, const Tensor& bias) {
     QSTEP_CHECK(channels > 0 && count % channels == 0, "a bias of {} channels for {}", channels,
                 y.shape.to_string());
     with_type(y, [&]<typename T>(T* to) {
-        launch(context, "add_channel_bias", add_bias_kernel<T>,
-               {std::min(ceil_div(count, kThreads), kMaxBlocks), kThreads}, to, bias.as<float>(), count,
-               channels);
+        with_type(bias, [&]<typename Bias>(Bias* from) {
+            launch(context, "add_channel_bias", add_bias_kernel<T, Bias>,
+                   {std::min(ceil_div(count, kThreads), kMaxBlocks), kThreads}, to, from, count, channels);
+        });
     });
 }
 

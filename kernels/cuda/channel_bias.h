@@ -7,7 +7,7 @@
 
 namespace qstep::cuda {
 
-/// y[...,c] += bias[c], rounded once to y's type. y f32 or bf16, [..., C]; bias f32 [C].
+/// y[...,c] += bias[c], rounded once to y's type. y f32 or bf16, [..., C]; bias f32 or bf16, [C].
 void add_channel_bias(Context& context, const Tensor& y, const Tensor& bias);
 
 /// Bytes of `scratch` below.

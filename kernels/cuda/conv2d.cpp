@@ -1,6 +1,5 @@
-// Convolution by cuDNN. Weights are packed to the layout and type of the computation before each call, and
-// weight gradients come back through the same layout in f32; both are a few hundred kilobytes beside
-// megabytes of activations.
+// Convolution by cuDNN. Weights and their gradient are the copies of weight_copies.h: [O,KH,KW,I] in the type
+// of the activations.
 #include "kernels/cuda/conv2d.h"
 
 #include <algorithm>
@@ -8,7 +7,6 @@
 #include "kernels/cuda/channel_bias.h"
 #include "kernels/cuda/library_plans.h"
 #include "kernels/cuda/library_scratch.h"
-#include "kernels/cuda/weight_layout.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -17,15 +15,6 @@ namespace {
 
 std::int64_t code(DType dtype) {
     return static_cast<std::int64_t>(dtype);
-}
-
-/// The layout that weights and their gradient have between kernels of ours and cuDNN's.
-Tensor packed_weights(void* address, DType dtype, const Conv2dShape& shape) {
-    return {address, dtype, {shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels}};
-}
-
-std::size_t weight_bytes(const Conv2dShape& shape, DType dtype) {
-    return static_cast<std::size_t>(shape.w().count()) * size_of(dtype);
 }
 
 ConvPlan& required_plan(const Context& context, const ConvProblem& problem) {
@@ -38,53 +27,40 @@ ConvPlan& required_plan(const Context& context, const ConvProblem& problem) {
 }
 
 ConvPlan& forward_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return required_plan(context, {shape, ConvPass::forward, code(dtype), code(dtype), 0});
+    return required_plan(context, {shape, ConvPass::forward, code(dtype), 0});
 }
 
 ConvPlan& data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return required_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 0});
+    return required_plan(context, {shape, ConvPass::backward_data, code(dtype), 0});
 }
 
 /// Adds to what is there; null where no engine can, and the sum takes a pass of its own.
 ConvPlan* adding_data_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return conv_plan(context, {shape, ConvPass::backward_data, code(dtype), code(dtype), 1});
+    return conv_plan(context, {shape, ConvPass::backward_data, code(dtype), 1});
 }
 
-/// Writes f32 where an engine can, else the type of its operands: cuDNN 9.19 sums products of bf16 in f32 and
-/// then rounds the gradient to bf16.
-struct WeightsPlan {
-    ConvPlan& plan;
-    DType result;
-};
-
-WeightsPlan weights_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
-    const ConvProblem in_f32{shape, ConvPass::backward_weights, code(dtype), code(DType::f32), 0};
-    if (ConvPlan* plan = conv_plan(context, in_f32); plan != nullptr) return {*plan, DType::f32};
-    ConvProblem problem = in_f32;
-    problem.result = code(dtype);
-    return {required_plan(context, problem), dtype};
+ConvPlan& weights_plan(const Context& context, const Conv2dShape& shape, DType dtype) {
+    return required_plan(context, {shape, ConvPass::backward_weights, code(dtype), 0});
 }
 
-std::size_t plan_bytes(ConvPlan& plan) {
-    return scratch_bytes(plan.workspace_bytes());
+std::size_t bytes_of(const Shape& shape, DType dtype) {
+    return static_cast<std::size_t>(shape.count()) * size_of(dtype);
 }
 
 std::size_t forward_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    return scratch_bytes(weight_bytes(shape, dtype)) + plan_bytes(forward_plan(context, shape, dtype));
+    return scratch_bytes(forward_plan(context, shape, dtype).workspace_bytes());
 }
 
 std::size_t data_bytes(const Context& context, const Conv2dShape& shape, DType dtype, bool add) {
     ConvPlan* adding = add ? adding_data_plan(context, shape, dtype) : nullptr;
-    const std::size_t weights = scratch_bytes(weight_bytes(shape, dtype));
-    if (adding != nullptr) return weights + plan_bytes(*adding);
-    const auto dx_bytes = static_cast<std::size_t>(shape.x().count()) * size_of(dtype);
-    return weights + plan_bytes(data_plan(context, shape, dtype)) + (add ? scratch_bytes(dx_bytes) : 0);
+    if (adding != nullptr) return scratch_bytes(adding->workspace_bytes());
+    return scratch_bytes(data_plan(context, shape, dtype).workspace_bytes()) +
+           (add ? scratch_bytes(bytes_of(shape.x(), dtype)) : 0);
 }
 
 std::size_t weights_bytes(const Context& context, const Conv2dShape& shape, DType dtype) {
-    const auto [plan, result] = weights_plan(context, shape, dtype);
-    return scratch_bytes(weight_bytes(shape, DType::f32)) + plan_bytes(plan) +
-           (result == DType::f32 ? 0 : scratch_bytes(weight_bytes(shape, result)));
+    return scratch_bytes(weights_plan(context, shape, dtype).workspace_bytes()) +
+           scratch_bytes(bytes_of(shape.w(), dtype));
 }
 
 std::size_t bias_bytes(const Conv2dShape& shape) {
@@ -97,10 +73,10 @@ void check_arguments(const Conv2dShape& shape, const Tensor& y, const Tensor& x,
                 name_of(x.dtype));
     check_tensor(x, "x", x.dtype, shape.x());
     check_tensor(y, "y", x.dtype, shape.y());
-    check_tensor(w, "w", DType::f32, shape.w());
-    for (const Tensor& tensor : {x, y})
+    check_tensor(w, "w", x.dtype, {shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels});
+    for (const Tensor& tensor : {x, y, w})
         QSTEP_CHECK(alignment_of(tensor.data) == kWidestAlignment,
-                    "an activation of a convolution lies at {}, off a multiple of {} bytes", tensor.data,
+                    "an operand of a convolution lies at {}, off a multiple of {} bytes", tensor.data,
                     kWidestAlignment);
 }
 
@@ -120,10 +96,7 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
     check_arguments(shape, y, x, w);
     if (bias) check_tensor(bias, "bias", DType::f32, {shape.out_channels});
     ConvPlan& plan = forward_plan(context, shape, x.dtype);
-    LibraryScratch scratch(context, forward_bytes(context, shape, x.dtype));
-    const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, x.dtype)), x.dtype, shape);
-    pack_weights(context, packed, w);
-    plan.run(context, {x.data, packed.data, y.data}, scratch.take(plan.workspace_bytes()));
+    plan.run(context, {x.data, w.data, y.data}, context.workspace().lend(plan.workspace_bytes()));
     if (bias) add_channel_bias(context, y, bias);
 }
 
@@ -134,15 +107,13 @@ void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tens
     const bool add = mode == GradMode::accumulate;
     ConvPlan* adding = add ? adding_data_plan(context, shape, dx.dtype) : nullptr;
     LibraryScratch scratch(context, data_bytes(context, shape, dx.dtype, add));
-    const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, dx.dtype)), dx.dtype, shape);
-    pack_weights(context, packed, w);
     if (adding != nullptr || !add) {
         ConvPlan& plan = adding != nullptr ? *adding : data_plan(context, shape, dx.dtype);
-        return plan.run(context, {dx.data, packed.data, dy.data}, scratch.take(plan.workspace_bytes()));
+        return plan.run(context, {dx.data, w.data, dy.data}, scratch.take(plan.workspace_bytes()));
     }
     const Tensor term{scratch.take(dx.bytes()), dx.dtype, dx.shape};
     ConvPlan& plan = data_plan(context, shape, dx.dtype);
-    plan.run(context, {term.data, packed.data, dy.data}, scratch.take(plan.workspace_bytes()));
+    plan.run(context, {term.data, w.data, dy.data}, scratch.take(plan.workspace_bytes()));
     cuda::add_backward(context, dx, mode, term);
 }
 
@@ -154,15 +125,13 @@ void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const T
         check_tensor(dbias, "dbias", DType::f32, {shape.out_channels});
         channel_sums(context, dbias, mode, dy, context.workspace().lend(bias_bytes(shape)));
     }
-    const auto [plan, result] = weights_plan(context, shape, x.dtype);
+    ConvPlan& plan = weights_plan(context, shape, x.dtype);
     LibraryScratch scratch(context, weights_bytes(context, shape, x.dtype));
-    const Tensor packed = packed_weights(scratch.take(weight_bytes(shape, DType::f32)), DType::f32, shape);
-    Tensor computed = packed;
-    if (result != DType::f32)
-        computed = packed_weights(scratch.take(weight_bytes(shape, result)), result, shape);
-    plan.run(context, {x.data, computed.data, dy.data}, scratch.take(plan.workspace_bytes()));
-    if (result != DType::f32) cuda::convert(context, packed, computed);
-    unpack_weight_gradient(context, dw, mode, packed);
+    void* workspace = scratch.take(plan.workspace_bytes());
+    if (mode == GradMode::overwrite) return plan.run(context, {x.data, dw.data, dy.data}, workspace);
+    const Tensor term{scratch.take(dw.bytes()), dw.dtype, dw.shape};
+    plan.run(context, {x.data, term.data, dy.data}, workspace);
+    cuda::add_backward(context, dw, mode, term);
 }
 
 }  // namespace qstep::cuda

@@ -1,5 +1,6 @@
 #include "kernels/cuda/cublas_handle.h"
 
+#include "engine/cuda/capture.h"
 #include "engine/cuda/runtime.h"
 #include "engine/dtype.h"
 #include "engine/error.h"
@@ -57,6 +58,9 @@ MatmulPreference describe_preference(const MatmulProblem& problem) {
                            problem.to_string());
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kMatmulWorkspace));
+    // Parts of a split sum are added up as f32, also where the result is bf16.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(problem.aligned_a));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(problem.aligned_b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(problem.aligned_d));
@@ -111,8 +115,10 @@ class CublasPlan : public MatmulPlan {
 // cuBLASLt gives the same bits for the same algorithm, and its heuristic the same algorithm for the same
 // problem: deterministic without further asking.
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {
-    auto& plan = context.plans().get<CublasPlan>(
-        problem, [&] { return std::make_shared<CublasPlan>(context, problem); });
+    auto& plan = context.plans().get<CublasPlan>(problem, [&] {
+        refuse_inside_capture(context, "chooses an algorithm for a matrix product");
+        return std::make_shared<CublasPlan>(context, problem);
+    });
     return plan.works() ? &plan : nullptr;
 }
 

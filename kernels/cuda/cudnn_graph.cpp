@@ -93,7 +93,7 @@ ConvGraph::ConvGraph(const CudnnTarget& target, const ConvProblem& problem)
       x_(describe_tensor(
           kIds[0], problem.dtype,
           {problem.shape.batch, problem.shape.in_channels, problem.shape.height, problem.shape.width})),
-      w_(describe_tensor(kIds[1], problem.pass == ConvPass::backward_weights ? problem.result : problem.dtype,
+      w_(describe_tensor(kIds[1], problem.dtype,
                          {problem.shape.out_channels, problem.shape.in_channels, problem.shape.kernel_h,
                           problem.shape.kernel_w})),
       y_(describe_tensor(kIds[2], problem.dtype,

@@ -77,16 +77,14 @@ class Search {
 
     std::unique_ptr<CudnnPlan> fastest(bool first_that_runs) {
         const Conv2dShape& shape = problem_.shape;
-        const auto bytes = [](const Shape& extents, std::int64_t dtype) {
-            return static_cast<std::size_t>(extents.count()) * size_of(static_cast<DType>(dtype));
+        const auto bytes = [&](const Shape& extents) {
+            return static_cast<std::size_t>(extents.count()) * size_of(static_cast<DType>(problem_.dtype));
         };
         std::size_t workspace_bytes = 0;
         for (const auto& candidate : candidates_)
             workspace_bytes = std::max(workspace_bytes, candidate->workspace_bytes());
-        const std::size_t weight_bytes =
-            std::max(bytes(shape.w(), problem_.dtype), bytes(shape.w(), problem_.result));
-        const Trial x(context_, bytes(shape.x(), problem_.dtype)), w(context_, weight_bytes),
-            y(context_, bytes(shape.y(), problem_.dtype)), workspace(context_, workspace_bytes);
+        const Trial x(context_, bytes(shape.x())), w(context_, bytes(shape.w())),
+            y(context_, bytes(shape.y())), workspace(context_, workspace_bytes);
         const ConvOperands operands{x.get(), w.get(), y.get()};
         std::unique_ptr<CudnnPlan> best;
         std::optional<float> best_time;

@@ -19,10 +19,9 @@ std::string ConvProblem::to_string() const {
     const char* what = pass == ConvPass::forward         ? "forward pass"
                        : pass == ConvPass::backward_data ? "data gradient"
                                                          : "weight gradient";
-    return fmt::format("{} {}{} of a convolution, x {}, w {}, stride {}, pad {}, into {}",
+    return fmt::format("{} {}{} of a convolution, x {}, w {}, stride {}, pad {}",
                        name_of(static_cast<DType>(dtype)), what, accumulate != 0 ? " (added)" : "",
-                       shape.x().to_string(), shape.w().to_string(), shape.stride, shape.pad,
-                       name_of(static_cast<DType>(result)));
+                       shape.x().to_string(), shape.w().to_string(), shape.stride, shape.pad);
 }
 
 std::string MatmulProblem::to_string() const {

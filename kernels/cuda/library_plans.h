@@ -22,12 +22,11 @@ enum class ConvPass : std::int64_t { forward, backward_data, backward_weights };
 struct ConvProblem {
     Conv2dShape shape;
     ConvPass pass;
-    std::int64_t dtype;       // DType of both operands
-    std::int64_t result;      // DType of what is written; differs from dtype only for weight gradients
+    std::int64_t dtype;       // DType of all three tensors; sums are f32 and rounded once
     std::int64_t accumulate;  // 1: result = convolution + result
 
     bool in_bf16() const;
-    /// "bf16 data gradient of a convolution, x [128,32,32,16], w [16,16,3,3], stride 1, pad 1, into bf16".
+    /// "bf16 data gradient of a convolution, x [128,32,32,16], w [16,16,3,3], stride 1, pad 1".
     std::string to_string() const;
 };
 
@@ -80,7 +79,7 @@ class MatmulPlan {
 };
 
 /// f32 factors are rounded to tf32 where context.numerics() says so. Null where the library has no algorithm.
-/// Launches nothing, so it may be called at any time.
+/// The first call for a problem may do what a stream capture forbids: inside one it throws.
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem);
 
 }  // namespace qstep::cuda

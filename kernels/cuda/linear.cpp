@@ -1,20 +1,21 @@
 // Fully connected layers by cuBLASLt. Row-major matrices of ours are the transposed ones of a column-major
-// library: y^T = w x^T, dx^T = w^T dy^T, dw^T = x^T dy.
+// library: y^T = w x^T, dx^T = w^T dy^T, dw^T = x^T dy. w and bias are the copies of weight_copies.h in the
+// type of the activations, dw and dbias the f32 masters.
 #include "kernels/linear.h"
 
 #include <algorithm>
 
 #include "kernels/cuda/channel_bias.h"
 #include "kernels/cuda/library_plans.h"
-#include "kernels/cuda/library_scratch.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
 
 namespace {
 
-void check_arguments(const LinearShape& shape, const Tensor& x, const Tensor& y, const Tensor& w,
-                     const Tensor& bias) {
+/// `weights`: the type of w and bias.
+void check_arguments(const LinearShape& shape, const Tensor& x, const Tensor& y, DType weights,
+                     const Tensor& w, const Tensor& bias) {
     QSTEP_CHECK(x.dtype == DType::f32 || x.dtype == DType::bf16, "a linear layer takes f32 or bf16, not {}",
                 name_of(x.dtype));
     QSTEP_CHECK(y.dtype == x.dtype, "a linear layer from {} to {}", name_of(x.dtype), name_of(y.dtype));
@@ -22,24 +23,8 @@ void check_arguments(const LinearShape& shape, const Tensor& x, const Tensor& y,
                 x.shape.to_string(), shape.batch, shape.in_features);
     QSTEP_CHECK(y.count() == shape.batch * shape.out_features, "y is {}, not {} rows of {}",
                 y.shape.to_string(), shape.batch, shape.out_features);
-    check_tensor(w, "w", DType::f32, {shape.out_features, shape.in_features});
-    if (bias) check_tensor(bias, "bias", DType::f32, {shape.out_features});
-}
-
-/// The master copy itself, or one rounded to bf16.
-Tensor in_type(Context& context, DType dtype, const Tensor& master, LibraryScratch& scratch) {
-    if (!master || dtype == master.dtype) return master;
-    Tensor copy{nullptr, dtype, master.shape};
-    copy.data = scratch.take(copy.bytes());
-    cuda::convert(context, copy, master);
-    return copy;
-}
-
-std::size_t copies_bytes(const LinearShape& shape, DType dtype) {
-    if (dtype == DType::f32) return 0;
-    const auto outputs = static_cast<std::size_t>(shape.out_features);
-    return scratch_bytes(outputs * static_cast<std::size_t>(shape.in_features) * size_of(dtype)) +
-           scratch_bytes(outputs * size_of(dtype));
+    check_tensor(w, "w", weights, {shape.out_features, shape.in_features});
+    if (bias) check_tensor(bias, "bias", weights, {shape.out_features});
 }
 
 MatmulProblem problem_of(std::int64_t rows, std::int64_t columns, std::int64_t inner, const Tensor& a,
@@ -66,48 +51,40 @@ MatmulPlan& required_plan(const Context& context, const MatmulProblem& problem) 
 
 }  // namespace
 
-std::size_t linear_workspace(const Context&, const LinearShape& shape, DType dtype) {
-    return std::max(copies_bytes(shape, dtype) + kMatmulWorkspace,
-                    channel_sums_bytes(shape.batch, shape.out_features));
+std::size_t linear_workspace(const Context&, const LinearShape& shape, DType) {
+    return std::max(kMatmulWorkspace, channel_sums_bytes(shape.batch, shape.out_features));
 }
 
 void linear_forward(Context& context, const LinearShape& shape, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& bias) {
-    check_arguments(shape, x, y, w, bias);
-    LibraryScratch scratch(context, copies_bytes(shape, x.dtype) + kMatmulWorkspace);
-    const Tensor weights = in_type(context, x.dtype, w, scratch);
-    MatmulProblem problem = problem_of(shape.out_features, shape.batch, shape.in_features, weights, x, y);
+    check_arguments(shape, x, y, x.dtype, w, bias);
+    void* workspace = context.workspace().lend(kMatmulWorkspace);
+    MatmulProblem problem = problem_of(shape.out_features, shape.batch, shape.in_features, w, x, y);
     problem.transpose_a = 1;
     MatmulProblem with_bias = problem;
     if (bias) {
         with_bias.bias = 1;
-        with_bias.aligned_bias = x.dtype == DType::f32 ? alignment_of(bias.data) : kWidestAlignment;
+        with_bias.aligned_bias = alignment_of(bias.data);
     }
-    if (MatmulPlan* fused = matmul_plan(context, with_bias); fused != nullptr) {
-        const Tensor vector = in_type(context, x.dtype, bias, scratch);
-        return fused->run(context, {weights.data, x.data, y.data, vector.data}, false,
-                          scratch.take(kMatmulWorkspace));
-    }
-    required_plan(context, problem)
-        .run(context, {weights.data, x.data, y.data, nullptr}, false, scratch.take(kMatmulWorkspace));
+    if (MatmulPlan* fused = matmul_plan(context, with_bias); fused != nullptr)
+        return fused->run(context, {w.data, x.data, y.data, bias.data}, false, workspace);
+    required_plan(context, problem).run(context, {w.data, x.data, y.data, nullptr}, false, workspace);
     if (bias) add_channel_bias(context, y, bias);
 }
 
 void linear_backward_data(Context& context, const LinearShape& shape, const Tensor& dx, GradMode mode,
                           const Tensor& dy, const Tensor& w) {
     if (mode == GradMode::skip) return;
-    check_arguments(shape, dx, dy, w, {});
-    LibraryScratch scratch(context, copies_bytes(shape, dx.dtype) + kMatmulWorkspace);
-    const Tensor weights = in_type(context, dx.dtype, w, scratch);
-    required_plan(context, problem_of(shape.in_features, shape.batch, shape.out_features, weights, dy, dx))
-        .run(context, {weights.data, dy.data, dx.data, nullptr}, mode == GradMode::accumulate,
-             scratch.take(kMatmulWorkspace));
+    check_arguments(shape, dx, dy, dx.dtype, w, {});
+    required_plan(context, problem_of(shape.in_features, shape.batch, shape.out_features, w, dy, dx))
+        .run(context, {w.data, dy.data, dx.data, nullptr}, mode == GradMode::accumulate,
+             context.workspace().lend(kMatmulWorkspace));
 }
 
 void linear_backward_weights(Context& context, const LinearShape& shape, const Tensor& dw,
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    check_arguments(shape, x, dy, dw, dbias);
+    check_arguments(shape, x, dy, DType::f32, dw, dbias);
     void* workspace = context.workspace().lend(cuda::linear_workspace(context, shape, x.dtype));
     if (dbias) channel_sums(context, dbias, mode, dy, workspace);
     MatmulProblem problem = problem_of(shape.in_features, shape.out_features, shape.batch, x, dy, dw);

@@ -19,4 +19,4 @@ set(qstep_cuda_kernels
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/step_end.cu
-    cuda/weight_layout.cu)
+    cuda/weight_copies.cu)

@@ -52,12 +52,17 @@ TEST_F(CifarTrain, TheSameSeedGivesTheSameBytes) {
 // The brightness of the test's images tells their class. One in ten is what guessing gives.
 TEST_F(CifarTrain, LearnsWithEveryCodec) {
     constexpr double kLeastAccuracy = 60.0;
-    for (const std::string codec : {"none", "standard", "smart", "hadamard", "exponential"}) {
+    int number = 0;
+    for (const std::string codec :
+         {"none", "standard", "standard --points random", "smart", "hadamard", "exponential", "qsgd",
+          "qsgd --qsgd-norm max", "terngrad", "sign --error-feedback", "natural", "dorefa",
+          "fixed --fixed-il 1 --fixed-fl 15"}) {
+        const std::string folder = "run" + std::to_string(++number);
         run_well(
             "--data cifar --model resnet_8 --batch-size 20 --lr 0.05 --epochs 12 --save-every 0 --threads 2 "
             "--quant " +
-            codec + " --output " + codec);
-        EXPECT_GE(last_test_accuracy(codec), kLeastAccuracy) << codec;
+            codec + " --output " + folder);
+        EXPECT_GE(last_test_accuracy(folder), kLeastAccuracy) << codec;
     }
 }
 

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
+#include <vector>
 
 #include "engine/backend.h"
+#include "kernels/weight_copies.h"
 #include "tests/kernels/compare.h"
 
 namespace qstep::test {
@@ -68,6 +71,44 @@ struct Both {
     double difference() const { return distance(on_gpu.values(), cpu.values()); }
     Owned cpu;
     OnGpu on_gpu;
+};
+
+/// A weight and its gradient on both sides, and what the kernels of each side are given in their place.
+class BothWeight {
+  public:
+    BothWeight(Context& gpu, Owned value, Owned gradient, WeightUse use, DType precision)
+        : gpu_(gpu), value_(gpu, std::move(value)), gradient_(gpu, std::move(gradient)) {
+        const Tensor weight = value_.on_gpu.tensor(), gradients = gradient_.on_gpu.tensor();
+        copy_ = {weight, gradients, {}, {}};
+        if (const auto layout = weight_layout(gpu, use, weight.shape, precision)) {
+            copy_.copy = memory_.emplace_back(gpu, Owned(layout->dtype, layout->shape));
+            if (layout->gradient)
+                copy_.copy_gradient = memory_.emplace_back(gpu, Owned(layout->dtype, layout->shape));
+            // The gradient's copy begins with the gradient, to be added to.
+            make_weight_copies(gpu, std::vector{copy_});
+            make_weight_copies(gpu, std::vector<WeightCopy>{{gradients, {}, copy_.copy_gradient, {}}});
+        }
+    }
+    const Owned& on_cpu() const { return value_.cpu; }
+    const Owned& gradient_on_cpu() const { return gradient_.cpu; }
+    Tensor on_gpu() const { return copy_.copy ? copy_.copy : copy_.weight; }
+    Tensor gradient_on_gpu() const { return copy_.copy_gradient ? copy_.copy_gradient : copy_.gradient; }
+    /// The GPU's gradient, brought back from the copy.
+    const OnGpu& collect() {
+        collect_weight_gradients(gpu_, std::vector{copy_});
+        return gradient_.on_gpu;
+    }
+    /// Of the two gradients.
+    double difference() {
+        collect();
+        return gradient_.difference();
+    }
+
+  private:
+    Context& gpu_;
+    Both value_, gradient_;
+    std::deque<OnGpu> memory_;
+    WeightCopy copy_;
 };
 
 /// Skips every test where there is no GPU.

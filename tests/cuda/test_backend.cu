@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/backend.h"
@@ -123,7 +124,7 @@ TEST_F(CudaDevice, DynamicSharedMemoryBelowAndAbove48Kib) {
     }
 }
 
-TEST_F(CudaDevice, ACapturedStepIsRecordedOnce) {
+TEST_F(CudaDevice, ACapturedStepRunsOnceAndIsRecordedOnce) {
     Context context(kGpu);
     const DeviceValues on_device(context, counting(1000));
     int calls = 0;
@@ -132,11 +133,11 @@ TEST_F(CudaDevice, ACapturedStepIsRecordedOnce) {
         scale(inside, on_device, 2.0f);
         scale(inside, on_device, 2.0f);
     });
-    EXPECT_EQ(on_device.values()[3], 3.0f) << "recording must not run anything";
+    EXPECT_EQ(on_device.values()[3], 3.0f * 4) << "recording must not run anything";
     step->launch(1);
     step->launch(2);
-    EXPECT_EQ(on_device.values()[3], 3.0f * 64);
-    EXPECT_EQ(calls, 1);
+    EXPECT_EQ(on_device.values()[3], 3.0f * 256);
+    EXPECT_EQ(calls, 2);
 }
 
 TEST_F(CudaDevice, AnEagerStepRunsTheFunctionEachTime) {
@@ -156,18 +157,22 @@ TEST_F(CudaDevice, AnEagerStepRunsTheFunctionEachTime) {
 TEST_F(CudaDevice, AFailedCaptureLeavesTheStreamUsable) {
     Context context(kGpu);
     const DeviceValues on_device(context, counting(10));
+    bool recording = false;
     EXPECT_NE(message_of([&] {
                   backend(kGpu).capture(context, [&](Context& inside) {
                       scale(inside, on_device, 2.0f);
-                      fail_run("the step failed");
+                      if (std::exchange(recording, true)) fail_run("the step failed");
                   });
               }).find("the step failed"),
               std::string::npos);
+    EXPECT_EQ(on_device.values()[3], 3.0f * 2) << "once before the recording, and not in it";
+    std::vector<float> host{5.0f};
     for (const auto& forbidden : std::vector<std::function<void(Context&)>>{
              [](Context& inside) { backend(kGpu).synchronize(inside); },
-             [&](Context& inside) { backend(kGpu).copy_in(inside, on_device.data(), "bits", 4); }})
+             [&](Context& inside) { backend(kGpu).copy_in(inside, on_device.data(), host.data(), 4); },
+             [&](Context& inside) { backend(kGpu).copy_out(inside, host.data(), on_device.data(), 4); }})
         EXPECT_THROW(backend(kGpu).capture(context, forbidden), Error);
-    EXPECT_EQ(on_device.values()[3], 3.0f);
+    EXPECT_EQ(on_device.values()[3], 3.0f * 2);
 }
 
 TEST_F(CudaDevice, ErrorsNameTheRemedy) {

@@ -91,12 +91,13 @@ TEST_F(BatchAssemblyOnCuda, WhatLiesOutsideTheSetIsNan) {
 
 TEST_F(BatchAssemblyOnCuda, OneCapturedStepServesEveryBatch) {
     Twin images(gpu(), DType::f32, {kBatch, 32, 32, 3}), labels(gpu(), DType::i32, {kBatch});
-    go_to(2, 0);
+    go_to(0, 0);
     auto* counters = place_->gpu().as<std::int64_t>();
     const auto step = backend().capture(gpu(), [&](Context& c) {
         gather_training_batch(c, images.gpu(), labels.gpu(), set(c), place(c), kSeed);
         advance_counters(c, {counters + 1, DType::i64, {1}});
     });
+    go_to(2, 0);
     step->launch(3);
     go_to_on_cpu(2, 2);
     gather_training_batch(cpu(), images.cpu(), labels.cpu(), set(cpu()), place(cpu()), kSeed);

@@ -79,16 +79,16 @@ TEST_P(CudnnGraph, EveryConvolutionHasAPlan) {
                  {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights})
                 for (const std::int64_t accumulate : {0, 1}) {
                     if (accumulate == 1 && pass != ConvPass::backward_data) continue;
-                    const ConvProblem problem{shape, pass, dtype, dtype, accumulate};
+                    const ConvProblem problem{shape, pass, dtype, accumulate};
                     EXPECT_GT(plans(problem, {}), 0) << problem.to_string();
                     EXPECT_GT(plans(problem, {.deterministic = true}), 0) << problem.to_string();
                 }
 }
 
 TEST_P(CudnnGraph, NumericsNarrowTheChoice) {
-    const ConvProblem forward{kShapes[1], ConvPass::forward, kF32, kF32, 0};
+    const ConvProblem forward{kShapes[1], ConvPass::forward, kF32, 0};
     EXPECT_GT(plans(forward, {.deterministic = false, .tf32 = true}), plans(forward, {}));
-    const ConvProblem backward{kShapes[1], ConvPass::backward_data, kF32, kF32, 0};
+    const ConvProblem backward{kShapes[1], ConvPass::backward_data, kF32, 0};
     EXPECT_GT(plans(backward, {}), plans(backward, {.deterministic = true}));
 }
 

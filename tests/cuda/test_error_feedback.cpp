@@ -46,7 +46,7 @@ bool same(const Fed& a, const Fed& b) {
 }
 
 TEST_F(CudaCodecs, ErrorFeedbackHasTheBitsOfTheCpu) {
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const std::int64_t n : {1, 3, 4, 517, 4099, 9001})
             for (const auto& [alpha, beta] : {std::pair{1.0, 1.0}, {0.3, 0.9}, {0.0, 0.5}}) {
                 CodecSettings settings = settings_of(kind, 512, 8);

@@ -9,6 +9,7 @@ namespace qstep {
 namespace {
 
 using test::Both;
+using test::BothWeight;
 using test::Owned;
 
 struct Case {
@@ -49,31 +50,33 @@ class LinearGpu : public test::GpuTest, public ::testing::WithParamInterface<Cas
         const DType dtype = GetParam().dtype;
         x_ = std::make_unique<Both>(*gpu_, Owned(dtype, {n, i}, 1));
         y_ = std::make_unique<Both>(*gpu_, Owned(dtype, {n, o}, 3));
-        w_ = std::make_unique<Both>(*gpu_, make_weights({o, i}, 2, i));
-        bias_ = std::make_unique<Both>(*gpu_, make_weights({o}, 4, 1));
+        w_ = std::make_unique<BothWeight>(*gpu_, make_weights({o, i}, 2, i), Owned(DType::f32, {o, i}, 6),
+                                          WeightUse::linear, dtype);
+        bias_ = std::make_unique<BothWeight>(*gpu_, make_weights({o}, 4, 1), Owned(DType::f32, {o}, 7),
+                                             WeightUse::linear, dtype);
         dx_ = std::make_unique<Both>(*gpu_, Owned(dtype, {n, i}, 5));
-        dw_ = std::make_unique<Both>(*gpu_, Owned(DType::f32, {o, i}, 6));
-        dbias_ = std::make_unique<Both>(*gpu_, Owned(DType::f32, {o}, 7));
     }
     const LinearShape& shape() const { return GetParam().shape; }
 
     std::unique_ptr<Context> cpu_, gpu_;
-    std::unique_ptr<Both> x_, y_, w_, bias_, dx_, dw_, dbias_;
+    std::unique_ptr<Both> x_, y_, dx_;
+    std::unique_ptr<BothWeight> w_, bias_;
 };
 
 TEST_P(LinearGpu, Forward) {
     for (const bool has_bias : {false, true}) {
-        linear_forward(*cpu_, shape(), y_->cpu, x_->cpu, w_->cpu, has_bias ? bias_->cpu.tensor() : Tensor{});
-        linear_forward(*gpu_, shape(), y_->on_gpu, x_->on_gpu, w_->on_gpu,
-                       has_bias ? bias_->on_gpu.tensor() : Tensor{});
+        linear_forward(*cpu_, shape(), y_->cpu, x_->cpu, w_->on_cpu(),
+                       has_bias ? bias_->on_cpu().tensor() : Tensor{});
+        linear_forward(*gpu_, shape(), y_->on_gpu, x_->on_gpu, w_->on_gpu(),
+                       has_bias ? bias_->on_gpu() : Tensor{});
         EXPECT_LT(y_->difference(), tolerance(GetParam())) << "bias " << has_bias;
     }
 }
 
 TEST_P(LinearGpu, BackwardData) {
     for (const GradMode mode : {GradMode::skip, GradMode::accumulate, GradMode::overwrite}) {
-        linear_backward_data(*cpu_, shape(), dx_->cpu, mode, y_->cpu, w_->cpu);
-        linear_backward_data(*gpu_, shape(), dx_->on_gpu, mode, y_->on_gpu, w_->on_gpu);
+        linear_backward_data(*cpu_, shape(), dx_->cpu, mode, y_->cpu, w_->on_cpu());
+        linear_backward_data(*gpu_, shape(), dx_->on_gpu, mode, y_->on_gpu, w_->on_gpu());
         EXPECT_LT(dx_->difference(), tolerance(GetParam())) << "mode " << static_cast<int>(mode);
     }
 }
@@ -81,55 +84,58 @@ TEST_P(LinearGpu, BackwardData) {
 TEST_P(LinearGpu, BackwardWeights) {
     for (const GradMode mode : {GradMode::skip, GradMode::accumulate, GradMode::overwrite})
         for (const bool has_bias : {false, true}) {
-            linear_backward_weights(*cpu_, shape(), dw_->cpu, has_bias ? dbias_->cpu.tensor() : Tensor{},
-                                    mode, y_->cpu, x_->cpu);
-            linear_backward_weights(*gpu_, shape(), dw_->on_gpu,
-                                    has_bias ? dbias_->on_gpu.tensor() : Tensor{}, mode, y_->on_gpu,
+            linear_backward_weights(*cpu_, shape(), w_->gradient_on_cpu(),
+                                    has_bias ? bias_->gradient_on_cpu().tensor() : Tensor{}, mode, y_->cpu,
+                                    x_->cpu);
+            linear_backward_weights(*gpu_, shape(), w_->gradient_on_gpu(),
+                                    has_bias ? bias_->gradient_on_gpu() : Tensor{}, mode, y_->on_gpu,
                                     x_->on_gpu);
             // Products of bf16 are exact in the f32 sums.
-            EXPECT_LT(dw_->difference(), GetParam().tf32 ? test::kTf32Backends : test::kF32Backends);
-            EXPECT_LT(dbias_->difference(), test::kF32Backends);
+            EXPECT_LT(w_->difference(), GetParam().tf32 ? test::kTf32Backends : test::kF32Backends);
+            EXPECT_LT(bias_->difference(), test::kF32Backends);
         }
 }
 
 TEST_P(LinearGpu, RunsAgreeToTheBit) {
     const auto both = [&] {
-        linear_forward(*gpu_, shape(), y_->on_gpu, x_->on_gpu, w_->on_gpu, bias_->on_gpu);
-        linear_backward_data(*gpu_, shape(), dx_->on_gpu, GradMode::overwrite, y_->on_gpu, w_->on_gpu);
-        linear_backward_weights(*gpu_, shape(), dw_->on_gpu, dbias_->on_gpu, GradMode::overwrite, y_->on_gpu,
-                                x_->on_gpu);
+        linear_forward(*gpu_, shape(), y_->on_gpu, x_->on_gpu, w_->on_gpu(), bias_->on_gpu());
+        linear_backward_data(*gpu_, shape(), dx_->on_gpu, GradMode::overwrite, y_->on_gpu, w_->on_gpu());
+        linear_backward_weights(*gpu_, shape(), w_->gradient_on_gpu(), bias_->gradient_on_gpu(),
+                                GradMode::overwrite, y_->on_gpu, x_->on_gpu);
     };
     both();
-    const Owned y = y_->on_gpu.host(), dx = dx_->on_gpu.host(), dw = dw_->on_gpu.host(),
-                dbias = dbias_->on_gpu.host();
+    const Owned y = y_->on_gpu.host(), dx = dx_->on_gpu.host(), dw = w_->collect().host(),
+                dbias = bias_->collect().host();
     backend(test::kGpu).capture(*gpu_, [&](Context&) { both(); })->launch(1);
     EXPECT_TRUE(y.same_bits(y_->on_gpu.host()));
     EXPECT_TRUE(dx.same_bits(dx_->on_gpu.host()));
-    EXPECT_TRUE(dw.same_bits(dw_->on_gpu.host()));
-    EXPECT_TRUE(dbias.same_bits(dbias_->on_gpu.host()));
+    EXPECT_TRUE(dw.same_bits(w_->collect().host()));
+    EXPECT_TRUE(dbias.same_bits(bias_->collect().host()));
 }
 
-// A parameter lies where the one before it ends: on four bytes and no more.
+// A parameter lies where the one before it ends, on a multiple of its element's size and no more.
 TEST_P(LinearGpu, ParametersAtOddAddresses) {
     const auto [n, i, o] = shape();
-    Owned padded(DType::f32, {1 + o * i});
-    test::Doubles values = w_->cpu.values();
+    Owned padded(DType::f32, {1 + o * i}), operands(GetParam().dtype, {1 + o * i});
+    test::Doubles values = w_->on_cpu().values();
     values.insert(values.begin(), 0.0);
     padded.set(values);
-    const test::OnGpu weights(*gpu_, padded), gradient(*gpu_, padded);
+    operands.set(values);
+    const test::OnGpu weights(*gpu_, operands), gradient(*gpu_, padded);
     const auto behind_first = [&](const test::OnGpu& from) {
-        return Tensor{from.tensor().as<float>() + 1, DType::f32, {o, i}};
+        const DType dtype = from.tensor().dtype;
+        return Tensor{static_cast<std::byte*>(from.tensor().data) + size_of(dtype), dtype, {o, i}};
     };
-    linear_backward_weights(*cpu_, shape(), dw_->cpu, {}, GradMode::overwrite, y_->cpu, x_->cpu);
+    linear_backward_weights(*cpu_, shape(), w_->gradient_on_cpu(), {}, GradMode::overwrite, y_->cpu, x_->cpu);
     linear_backward_weights(*gpu_, shape(), behind_first(gradient), {}, GradMode::overwrite, y_->on_gpu,
                             x_->on_gpu);
     test::Doubles computed = gradient.values();
     EXPECT_EQ(computed.front(), 0.0);
     computed.erase(computed.begin());
-    EXPECT_LT(test::distance(computed, dw_->cpu.values()),
+    EXPECT_LT(test::distance(computed, w_->gradient_on_cpu().values()),
               GetParam().tf32 ? test::kTf32Backends : test::kF32Backends);
 
-    linear_forward(*cpu_, shape(), y_->cpu, x_->cpu, w_->cpu, {});
+    linear_forward(*cpu_, shape(), y_->cpu, x_->cpu, w_->on_cpu(), {});
     linear_forward(*gpu_, shape(), y_->on_gpu, x_->on_gpu, behind_first(weights), {});
     EXPECT_LT(y_->difference(), tolerance(GetParam()));
 }

@@ -244,7 +244,43 @@ TEST_F(CudaProgram, ASecondGpu) {
     run_well(training("--device cuda:1 --max-steps 3 --output second"));
     run_well(training("--device cuda:0 --max-steps 3 --output first"));
     expect_same_run("first", "second");
-    expect_failure(training("--device cuda:2 --max-steps 3 --output third"), 1, "there is no cuda:2");
+    const std::string behind = "cuda:" + std::to_string(device_count(DeviceKind::cuda));
+    expect_failure(training("--max-steps 3 --output none --device " + behind), 1, "there is no " + behind);
+}
+
+TEST_F(CudaProgram, AKernelThatFailsEndsTheRunAndKeepsTheLastCheckpoint) {
+#ifndef QSTEP_EMULATED_CUDA
+    GTEST_SKIP() << "a kernel can be made to fail only where it is emulated";
+#endif
+    run_well(training("--device cuda --epochs 2 --output whole"));
+    {
+        const Variable kernel("QSTEP_EMULATED_FAILING_KERNEL", "end_step"),
+            run("QSTEP_EMULATED_FAILING_RUN", "10");
+        expect_failure(training("--device cuda --epochs 2 --output broken"), 1, "end_step: made to fail");
+        expect_failure(training("--device cuda --epochs 2 --no-graph --output eager"), 1,
+                       "launching end_step in ");
+    }
+    for (const std::string out : {"broken", "eager"}) {
+        EXPECT_EQ(stored_step(out + "/checkpoint.safetensors"), kStepsPerEpoch);
+        run_well("--deterministic --resume " + out + "/checkpoint.safetensors");
+        expect_same_run("whole", out);
+    }
+}
+
+TEST_F(CudaProgram, WithoutAUsableGpu) {
+#ifndef QSTEP_EMULATED_CUDA
+    GTEST_SKIP() << "this machine has a GPU";
+#endif
+    const std::string line = training("--device cuda --output none");
+    {
+        const Variable none("QSTEP_EMULATED_GPUS", "0");
+        expect_failure(line, 1, "no NVIDIA GPU that CUDA can see; use --device cpu");
+    }
+    {
+        const Variable old("QSTEP_EMULATED_DRIVER", "12040");
+        expect_failure(line, 1, "made for CUDA 12.4, this program for CUDA 13.0");
+    }
+    EXPECT_FALSE(std::filesystem::exists(in("none")));
 }
 
 TEST_F(CudaProgram, OutOfMemory) {

@@ -111,8 +111,10 @@ class RunOnCuda : public ::testing::Test {
     }
 };
 
-constexpr CodecKind kCodecs[] = {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
-                                 CodecKind::exponential};
+constexpr CodecKind kCodecs[] = {CodecKind::none,     CodecKind::standard,    CodecKind::smart,
+                                 CodecKind::hadamard, CodecKind::exponential, CodecKind::qsgd,
+                                 CodecKind::terngrad, CodecKind::sign,        CodecKind::natural,
+                                 CodecKind::dorefa,   CodecKind::fixed};
 
 TEST_F(RunOnCuda, OneStepIsThatOfTheCpu) {
     // Sums of some hundred float32 numbers in another order.

@@ -11,7 +11,8 @@ namespace emulation {
 namespace {
 
 constexpr int kRuntimeVersion = 13000;
-constexpr std::size_t kSharedWithoutLeave = 48 << 10;
+// A device's 48 KiB, less what static shared memory may take of them, which is not known here.
+constexpr std::size_t kSharedWithoutLeave = 16 << 10;
 constexpr std::size_t kSharedWithLeave = 227 << 10;
 constexpr unsigned kMaxThreads = 1024;
 // Few, so that a loop over the grid goes round more than once.
@@ -98,6 +99,8 @@ const char* cudaGetErrorName(cudaError_t error) {
             return "cudaErrorStreamCaptureUnsupported";
         case cudaErrorStreamCaptureInvalidated:
             return "cudaErrorStreamCaptureInvalidated";
+        default:  // what nothing here can cause
+            break;
     }
     return "unknown error";
 }
@@ -148,7 +151,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     *properties = {};
     std::snprintf(properties->name, sizeof properties->name, "Emulated GPU");
     cudaMemGetInfo(&free, &properties->totalGlobalMem);
-    properties->sharedMemPerBlock = kSharedWithoutLeave;
+    properties->sharedMemPerBlock = 48 << 10;
     properties->sharedMemPerBlockOptin = kSharedWithLeave;
     properties->major = 9;
     properties->multiProcessorCount = kMultiprocessors;

@@ -1,8 +1,7 @@
 // Stands in for cuDNN and cuBLASLt where CUDA is emulated: convolutions by the CPU backend and plain matrix
 // products, in stream order, so that a capture records them like any kernel. They hold callers to their word
 // about alignments, fill the workspace they are given with NaN, and refuse some problems, so that every way
-// around a refusal is taken somewhere: f32 weight gradients of bf16 operands with stride 2, accumulation into
-// dx with stride 2, and fused biases of one column.
+// around a refusal is taken somewhere: accumulation into dx with stride 2, and fused biases of one column.
 #include "kernels/cuda/library_plans.h"
 
 #include <cstring>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/cuda/capture.h"
 #include "kernels/cuda/device/launch.h"
 #include "kernels/on_device.h"
 
@@ -80,7 +80,7 @@ class HostConvolution : public ConvPlan {
         if (problem_.pass == ConvPass::backward_weights) {
             cpu::conv2d_backward_weights(host_, shape, w, {}, GradMode::overwrite, y, x);
             for_each_weight([&](std::size_t oihw, std::size_t packed) {
-                write(operands.w, static_cast<DType>(problem_.result), packed, weights_[oihw]);
+                write(operands.w, dtype(), packed, weights_[oihw]);
             });
             return;
         }
@@ -151,15 +151,17 @@ class HostProduct : public MatmulPlan {
 }  // namespace
 
 ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
-    if (problem.shape.stride == 2 && (problem.accumulate != 0 || problem.result != problem.dtype))
-        return nullptr;
+    if (problem.shape.stride == 2 && problem.accumulate != 0) return nullptr;
     return &context.plans().get<HostConvolution>(
         problem, [&] { return std::make_shared<HostConvolution>(context, problem); });
 }
 
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {
     if (problem.bias != 0 && problem.columns == 1) return nullptr;
-    return &context.plans().get<HostProduct>(problem, [&] { return std::make_shared<HostProduct>(problem); });
+    return &context.plans().get<HostProduct>(problem, [&] {
+        refuse_inside_capture(context, "chooses an algorithm for a matrix product");
+        return std::make_shared<HostProduct>(problem);
+    });
 }
 
 }  // namespace qstep::cuda

@@ -70,6 +70,11 @@ cudaError_t enqueue(cudaStream_t stream, std::function<cudaError_t()> work) {
 }
 
 cudaError_t run(const Launch& launch, const std::string& name) {
+    static int runs_of_failing_kernel = 0;
+    const char* const failing = std::getenv("QSTEP_EMULATED_FAILING_KERNEL");
+    if (failing != nullptr && name == failing &&
+        ++runs_of_failing_kernel == setting("QSTEP_EMULATED_FAILING_RUN", 1))
+        return fail_launch(name + ": made to fail");
     const std::string misuse = run_blocks(launch);
     return misuse.empty() ? cudaSuccess
                           : fail_launch(name + ", block " + std::to_string(blockIdx.x) + ": " + misuse);

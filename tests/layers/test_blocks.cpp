@@ -58,7 +58,7 @@ class Graph {
 
   private:
     void lay_out(const Shape& input, bool training, const Build& build) {
-        store_.allocate(arena_);
+        store_.allocate(context_, arena_, DType::f32);
         metrics_ = arena_.allocate(DType::f64, {2});
         tape_ = std::make_unique<Tape>(context_, arena_, training);
         x_ = tape_->input(DType::f32, input);
@@ -161,10 +161,10 @@ struct WholeNetwork {
                  DType precision = DType::f32)
         : model(make_model(name, store)) {
         const auto lay_out = [&] {
-            store.allocate(arena);
+            store.allocate(context, arena, precision);
             metrics = arena.allocate(DType::f64, {2});
             step = arena.allocate(DType::i64, {1});
-            network.emplace(context, arena, *model, batch, precision, training,
+            network.emplace(context, arena, *model, store, batch, precision, training,
                             DropoutSource{7, step, dropout}, metrics);
         };
         lay_out();

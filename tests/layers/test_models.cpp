@@ -15,9 +15,9 @@ const Device kCpu{DeviceKind::cpu, 0};
 /// A model with its parameters allocated and initialised.
 struct Built {
     explicit Built(const std::string& name) : model(make_model(name, store)) {
-        store.allocate(arena);
+        store.allocate(context, arena, DType::f32);
         arena.commit();
-        store.allocate(arena);
+        store.allocate(context, arena, DType::f32);
     }
     const ParameterStore::Parameter& find(const std::string& name) const {
         for (const auto& parameter : store.parameters())

@@ -52,11 +52,11 @@ class Parity : public testing::TestWithParam<std::string> {
     std::int64_t batch() const { return std::stoll(golden_->metadata("batch")); }
 
     void lay_out() {
-        store_.allocate(persistent_);
+        store_.allocate(context_, persistent_, precision_);
         metrics_ = persistent_.allocate(DType::f64, {2});
         lr_ = persistent_.allocate(DType::f32, {1});
         const DropoutSource no_dropout{.seed = 0, .step = {}, .enabled = false};
-        network_.emplace(context_, step_, *model_, batch(), precision_, true, no_dropout, metrics_);
+        network_.emplace(context_, step_, *model_, store_, batch(), precision_, true, no_dropout, metrics_);
     }
     void write_start() {
         std::uint32_t number = 0;

@@ -57,7 +57,7 @@ double norm(const std::vector<float>& x) {
 }
 
 TEST(ErrorFeedback, AlphaZeroIsTheCodecAlone) {
-    for (const CodecKind kind : kLossyCodecs) {
+    for (const Codec& kind : kLossyCodecs) {
         const CodecSettings plain = settings_of(kind, 512, 4);
         Loop loop(with_feedback(plain, 0.0, 0.5), 1100);
         for (std::int64_t step = 0; step < 5; ++step) {
@@ -71,7 +71,7 @@ TEST(ErrorFeedback, AlphaZeroIsTheCodecAlone) {
 }
 
 TEST(ErrorFeedback, IsTheFormulaAroundEveryCodec) {
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const std::size_t n : {1, 3, 64, 513, 20001})
             for (const auto& [alpha, beta] : {std::pair{1.0, 1.0}, {0.25, 0.875}, {0.3, 0.9}}) {
                 const CodecSettings plain = settings_of(kind, 512, 8);
@@ -100,7 +100,7 @@ TEST(ErrorFeedback, IsTheFormulaAroundEveryCodec) {
 // alpha = beta = 1: whatever was not applied yet lies in the residual.
 TEST(ErrorFeedback, NothingIsLost) {
     constexpr int kSteps = 200;
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const bool constant : {true, false}) {
             Loop loop(with_feedback(settings_of(kind, 64, 16)), 200);
             std::vector<double> given(200, 0), applied(200, 0), largest(200, 0);
@@ -150,7 +150,7 @@ TEST(ErrorFeedback, ResidualIsBoundedWhereTheConditionHolds) {
 }
 
 TEST(ErrorFeedback, AGradientThatIsNotFiniteIsReportedAndSpoilsItsBucketAlone) {
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const float bad : {std::numeric_limits<float>::infinity(),
                                 std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::max()}) {
             Loop loop(with_feedback(settings_of(kind, 100)), 300);

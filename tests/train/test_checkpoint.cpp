@@ -14,9 +14,9 @@ struct Parameters {
     explicit Parameters(const std::string& model_name, std::uint64_t seed, bool keep_residual = false)
         : context({}, 1), arena({}, "test arena"), model(make_model(model_name, store)) {
         if (keep_residual) store.keep_residual();
-        store.allocate(arena);
+        store.allocate(context, arena, DType::f32);
         arena.commit();
-        store.allocate(arena);
+        store.allocate(context, arena, DType::f32);
         store.initialize(context, seed);
         for (float& value : store.momentum().span<float>()) value = static_cast<float>(++drawn) * 0x1p-20f;
         for (const auto& buffer : store.buffers())

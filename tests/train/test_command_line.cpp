@@ -110,6 +110,17 @@ TEST(CommandLine, ErrorFeedback) {
     EXPECT_EQ(other.ef_beta, 0.0);
 }
 
+TEST(CommandLine, OptionsOfSingleCodecs) {
+    EXPECT_EQ(parse("--quant qsgd").options.codec.qsgd_norm, Norm::l2);
+    EXPECT_EQ(parse("--quant qsgd --qsgd-norm max").options.codec.qsgd_norm, Norm::max);
+    EXPECT_EQ(parse("--quant standard --points random").options.codec.points, Points::random);
+    const CodecSettings fixed = parse("--quant fixed --fixed-il 3 --fixed-fl 9").options.codec;
+    EXPECT_EQ(fixed.fixed_il, 3);
+    EXPECT_EQ(fixed.fixed_fl, 9);
+    for (const char* codec : {"terngrad", "sign", "natural", "dorefa", "fixed"})
+        EXPECT_STREQ(name_of(parse(std::string("--quant ") + codec).options.codec.kind), codec);
+}
+
 TEST(CommandLine, TheLastOfARepeatedOptionCounts) {
     const CommandLine line = parse("--lr 0.5 --quant standard --lr 0.25 --quant none --nesterov --nesterov");
     EXPECT_EQ(line.options.lr, 0.25);
@@ -198,6 +209,15 @@ TEST(CommandLine, RefusesContradictions) {
     expect_refused("--resume a --output o", "no meaning");
     expect_refused("--error-feedback", "needs a codec");
     expect_refused("--quant standard --ef-alpha 0.5", "--ef-alpha has no meaning without --error-feedback");
+    expect_refused("--quant standard --fixed-il 3", "--fixed-il has no meaning without --quant fixed");
+    expect_refused("--quant qsgd --fixed-fl 3", "--fixed-fl has no meaning without --quant fixed");
+    expect_refused("--quant terngrad --qsgd-norm max", "without --quant qsgd");
+    expect_refused("--quant smart --points random", "without --quant standard");
+    expect_refused("--quant standard --smart-candidates 5", "without --quant smart");
+    expect_refused("--quant sign --levels 2", "without a codec that has a choice of levels");
+    expect_refused("--quant sign --rounding nearest", "without a codec that draws");
+    expect_refused("--quant fixed --fixed-il 9 --fixed-fl 8", "at most 16 in all, got 9 and 8");
+    expect_refused("--quant qsgd --levels 2", "at least 3 levels");
     expect_refused("--quant standard --ef-beta 1", "--ef-beta has no meaning without --error-feedback");
     EXPECT_EQ(usage_error([] { parse("--optimizer standard --quant none"); }), "no error");
     EXPECT_EQ(usage_error([] { parse("--no-cuda --device cpu"); }), "no error");

@@ -1,4 +1,5 @@
-// Loads and stores of several elements at once: 16 bytes a thread where the addresses allow it.
+// Loads and stores of several elements of global memory at once: 16 bytes a thread where the addresses allow
+// it.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,16 @@ __device__ inline uint4 load_16_bytes(const void* from) {
 __device__ inline void store_16_bytes(void* to, uint4 bytes) {
 #ifdef __CUDA_ARCH__
     *static_cast<uint4*>(to) = bytes;
+#else
+    std::memcpy(to, &bytes, sizeof(bytes));
+#endif
+}
+
+/// To global memory only. A plain assignment of 16 bytes is taken apart where another branch stores the same
+/// elements one by one, and threads then write every fourth word.
+__device__ inline void store_16_bytes_globally(void* to, uint4 bytes) {
+#ifdef __CUDA_ARCH__
+    __stwb(static_cast<uint4*>(to), bytes);
 #else
     std::memcpy(to, &bytes, sizeof(bytes));
 #endif
@@ -120,7 +131,8 @@ __device__ void store(T* to, const Packed<T, kCount>& packed) {
         *to = packed.value;
     } else {
 #pragma unroll
-        for (int i = 0; i < packed.kParts; ++i) detail::store_16_bytes(to + i * kVectorOf<T>, packed.part[i]);
+        for (int i = 0; i < packed.kParts; ++i)
+            detail::store_16_bytes_globally(to + i * kVectorOf<T>, packed.part[i]);
     }
 }
 
@@ -147,8 +159,8 @@ __device__ void store_floats(T* to, const float (&from)[kCount]) {
     } else {
 #pragma unroll
         for (int i = 0; i < kCount / kVectorOf<T>; ++i)
-            detail::store_16_bytes(to + i * kVectorOf<T>,
-                                   detail::pack_16_bytes(from + i * kVectorOf<T>, T{}));
+            detail::store_16_bytes_globally(to + i * kVectorOf<T>,
+                                            detail::pack_16_bytes(from + i * kVectorOf<T>, T{}));
     }
 }
 
