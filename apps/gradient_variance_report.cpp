@@ -43,7 +43,7 @@ std::string in_markdown(const std::vector<Row>& rows) {
 
 std::string variance_csv(const VarianceStudy& study) {
     std::string text = "step,loss,squared_norm";
-    for (const StudiedCodec& codec : study.codecs) text += "," + codec.label;
+    for (const StudiedCodec& codec : study.codecs) text.append(1, ',').append(codec.label);
     text += '\n';
     for (std::size_t i = 0; i < study.steps.size(); ++i) {
         const MeasuredStep& step = study.steps[i];
