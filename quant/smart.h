@@ -251,11 +251,12 @@ struct Smart {
         QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : points_(fit) {}
 
         QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Point& code) const {
-            const auto [left, right, at] = points_.around(x);
+            const Neighbours near = points_.around(x);
+            const float left = near.left, right = near.right;
             const double gap = static_cast<double>(right) - left, offset = static_cast<double>(x) - left;
             const double raised = offset + gap * wide_uniform(word);
             const bool up = raised >= gap;
-            code = {up ? right : left, static_cast<std::uint32_t>(at + up)};
+            code = {up ? right : left, static_cast<std::uint32_t>(near.at + up)};
             return offset * (static_cast<double>(right) - x);
         }
         static QSTEP_HOST_DEVICE double scale() { return 1.0; }

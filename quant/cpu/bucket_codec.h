@@ -128,18 +128,6 @@ class BucketCodec : public GradientCodec {
                 bucket,          candidates, call.scratch + thread * scratch_stride_};
     }
 
-    /// Asks for a bucket's cache lines, so that they come while the one before it is worked on.
-    void prefetch_bucket(const Call& call, std::int64_t bucket) const {
-        constexpr std::int64_t kLine = 16, kFar = 1024;
-        if (bucket >= buckets_.count() || buckets_.size > kFar) return;
-        const float* in = call.in + buckets_.begin(bucket);
-        const float* out = call.out + buckets_.begin(bucket);
-        for (std::int64_t i = 0; i < buckets_.length(bucket); i += kLine) {
-            __builtin_prefetch(in + i);
-            __builtin_prefetch(out + i, 1);
-        }
-    }
-
     void small_buckets(const Call& call) {
         const std::int64_t runs = buckets_.runs();
 #pragma omp parallel for schedule(static) num_threads(call.threads)
@@ -151,7 +139,6 @@ class BucketCodec : public GradientCodec {
             for (std::int64_t bucket = first; bucket < last; ++bucket) {
                 const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
                 const float* x = call.in + begin;
-                prefetch_bucket(call, bucket + 1);
                 kernels_.fit(fit, kernels_.measure(x, n), x, n,
                              fit_context(call, bucket, omp_get_thread_num()));
                 total += kernels_.round(fit, call.out + begin, x, n, call.draws.from(begin));
