@@ -142,6 +142,53 @@ TEST_F(Quantize, ExactValuesHaveNoError) {
     EXPECT_EQ(json("zero.json")["measured"]["relative_error"], 0.0);
 }
 
+TEST_F(Quantize, CodesDecodeToTheSameValues) {
+    put_noise("in.npy", {30, 40});
+    for (const std::string_view codec : codec_names())
+        for (const std::string coding : {"", " --entropy-coding"}) {
+            run_well(fmt::format("in.npy out.npy --json out.json --codes codes --quant {}{}", codec, coding));
+            const Outcome decoded = run_well("--decode codes again.npy");
+            EXPECT_NE(decoded.out.find(codec), std::string::npos) << decoded.out;
+            const NpyArray out = read_npy(in("out.npy")), again = read_npy(in("again.npy"));
+            EXPECT_EQ(again.shape, Extents{1200});
+            EXPECT_TRUE(same_bits(again.values, out.values)) << codec << coding;
+            const char* key = coding.empty() ? "bits_per_element" : "bits_per_element_entropy_coded";
+            const auto bytes = static_cast<double>(file_size(in("codes")));
+            EXPECT_EQ(json("out.json")["measured"][key], 8.0 * bytes / 1200) << codec << coding;
+        }
+}
+
+TEST_F(Quantize, EntropyCodingSparesBitsOfUnevenCodes) {
+    std::vector<float> values(100000, 0.0f);
+    for (std::size_t i = 0; i < values.size(); i += 50) values[i] = static_cast<float>(i % 7) - 3.0f;
+    put("in.npy", {100000}, values);
+    run_well("in.npy out.npy --quant standard --levels 7 --json out.json");
+    const nlohmann::json measured = json("out.json")["measured"];
+    EXPECT_GT(measured["bits_per_element"], 3.0);
+    EXPECT_LT(measured["bits_per_element_entropy_coded"], 1.0);
+}
+
+TEST_F(Quantize, RefusesStreamsThatAreNone) {
+    put_noise("in.npy", {1000});
+    run_well("in.npy out.npy --quant standard --codes codes");
+    std::filesystem::remove(in("out.npy"));
+    const std::string good = read_bytes(in("codes"));
+    for (const std::size_t length : {std::size_t{0}, std::size_t{10}, good.size() - 1}) {
+        std::ofstream(in("short"), std::ios::binary) << good.substr(0, length);
+        expect_failure("--decode short out.npy", 1, "short: ");
+    }
+    expect_failure("--decode in.npy out.npy", 1, "in.npy: ");
+    expect_failure("--decode absent out.npy", 1, "cannot open absent");
+    expect_failure("--decode codes", 2, "takes one file more");
+    expect_failure("--decode codes a.npy b.npy", 2, "takes one file more");
+    expect_failure("--decode codes codes", 2, "would replace the input");
+    expect_failure("--decode codes out.npy --quant standard", 2, "--quant has no meaning with --decode");
+    expect_failure("in.npy out.npy --quant standard --entropy-coding", 2, "without --codes");
+    expect_failure("in.npy out.npy --quant standard --codes out.npy", 2, "are the same file");
+    put_noise("rows.npy", {3, 5});
+    expect_failure("rows.npy out.npy --quant standard --steps-along-first-axis --codes c", 2, "one gradient");
+}
+
 TEST_F(Quantize, StepsAlongTheFirstAxis) {
     constexpr std::size_t kSteps = 5, kCount = 60;
     const std::vector<float> values = put_noise("in.npy", {kSteps, 6, 10});

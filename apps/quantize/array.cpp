@@ -1,4 +1,4 @@
-#include "apps/quantize_array.h"
+#include "apps/quantize/array.h"
 
 #include <chrono>
 #include <cmath>
@@ -6,6 +6,7 @@
 #include "engine/backend.h"
 #include "engine/error.h"
 #include "quant/buckets.h"
+#include "quant/entropy.h"
 
 namespace qstep {
 
@@ -23,10 +24,12 @@ class Steps {
             out_ = memory_.allocate(DType::f32, {count});
             step_ = memory_.allocate(DType::i64, {1});
             variance_ = memory_.allocate(DType::f64, {1});
+            stream_ = memory_.allocate(DType::u8, {codec_->stream_bytes()});
             if (settings.error_feedback) residual_ = memory_.allocate(DType::f32, {count});
             if (measuring) memory_.commit();
         }
-        if (residual_) codec_->set_residual(residual_);
+        // What encode() needs besides is what quantize() writes to, and they never run together.
+        if (residual_) codec_->set_residual(residual_, out_);
         context.workspace().freeze();
     }
 
@@ -34,10 +37,17 @@ class Steps {
     void start() {
         if (residual_) device().fill_zero(context_, residual_.data, residual_.bytes());
     }
+    /// The step's stream, packed.
+    std::vector<std::byte> encode(std::int64_t step, const float* in) {
+        set(step, in);
+        codec_->encode(context_, stream_, in_, step_, variance_);
+        std::vector<std::byte> bytes(stream_.bytes());
+        device().copy_out(context_, bytes.data(), stream_.data, bytes.size());
+        return bytes;
+    }
     /// Returns the seconds in the codec.
-    double run(std::int64_t step, const float* in, float* out, double& variance) {
-        device().copy_in(context_, in_.data, in, in_.bytes());
-        device().copy_in(context_, step_.data, &step, sizeof step);
+    double quantize(std::int64_t step, const float* in, float* out, double& variance) {
+        set(step, in);
         device().synchronize(context_);
         const auto started = std::chrono::steady_clock::now();
         codec_->quantize(context_, out_, in_, step_, variance_);
@@ -50,11 +60,15 @@ class Steps {
 
   private:
     Backend& device() { return backend(context_.device()); }
+    void set(std::int64_t step, const float* in) {
+        device().copy_in(context_, in_.data, in, in_.bytes());
+        device().copy_in(context_, step_.data, &step, sizeof step);
+    }
 
     Context& context_;
     std::unique_ptr<GradientCodec> codec_;
     Arena memory_;
-    Tensor in_, out_, step_, variance_, residual_;
+    Tensor in_, out_, step_, variance_, stream_, residual_;
 };
 
 }  // namespace
@@ -67,17 +81,20 @@ QuantizedArray quantize_array(Context& context, const CodecSettings& settings, s
     Steps device(context, settings, count);
     QuantizedArray result;
     result.values.resize(values.size());
-    for (int pass = 0; pass < 2; ++pass) {
-        device.start();
-        result.variance = result.seconds = 0.0;
-        for (std::int64_t step = 0; step < steps; ++step) {
-            double variance = 0.0;
-            result.seconds +=
-                device.run(step, values.data() + step * count, result.values.data() + step * count, variance);
-            if (!std::isfinite(variance))
-                fail_run("the numbers are too large: rounding them overflows float32");
-            result.variance += variance;
-        }
+    device.start();
+    for (std::int64_t step = 0; step < steps; ++step) {
+        std::vector<std::byte> stream = device.encode(step, values.data() + step * count);
+        result.packed_bytes += static_cast<std::int64_t>(stream.size());
+        result.entropy_bytes += static_cast<std::int64_t>(compress_stream(context, stream).size());
+        if (step == 0) result.stream = std::move(stream);
+    }
+    device.start();
+    for (std::int64_t step = 0; step < steps; ++step) {
+        double variance = 0.0;
+        result.seconds += device.quantize(step, values.data() + step * count,
+                                          result.values.data() + step * count, variance);
+        if (!std::isfinite(variance)) fail_run("the numbers are too large: rounding them overflows float32");
+        result.variance += variance;
     }
     if (settings.kind != CodecKind::none)
         result.buckets = steps * quant::Buckets(count, settings.bucket_size).count();

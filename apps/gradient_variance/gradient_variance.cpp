@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "apps/gradient_variance_options.h"
-#include "apps/gradient_variance_report.h"
+#include "apps/gradient_variance/options.h"
+#include "apps/gradient_variance/report.h"
 #include "data/source.h"
 #include "engine/atomic_file.h"
 #include "engine/backend.h"

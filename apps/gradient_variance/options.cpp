@@ -1,4 +1,4 @@
-#include "apps/gradient_variance_options.h"
+#include "apps/gradient_variance/options.h"
 
 #include <algorithm>
 #include <set>

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/gradient_variance_options.h"
+#include "apps/gradient_variance/options.h"
 
 namespace qstep {
 

@@ -10,12 +10,15 @@
 namespace qstep {
 
 struct QuantizeOptions {
-    std::string input, output;
+    std::string input, output;  // no input with `decode`
     CodecSettings codec;
     bool steps_along_first_axis = false;
     std::string device = "auto";
     std::int64_t threads = 0;  // 0: all
-    std::string json;          // empty: none
+    std::string codes;         // file for the stream; empty: none
+    bool entropy_coding = false;
+    std::string json;    // file; empty: none
+    std::string decode;  // the stream to decode instead; empty: quantize
     /// Not empty: print this and stop.
     std::string help;
 };

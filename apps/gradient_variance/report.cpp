@@ -1,4 +1,4 @@
-#include "apps/gradient_variance_report.h"
+#include "apps/gradient_variance/report.h"
 
 #include <fmt/format.h>
 
