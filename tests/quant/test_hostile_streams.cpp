@@ -35,7 +35,10 @@ std::vector<std::vector<std::byte>> small_streams() {
     for (const Codec& kind : kLossyCodecs) {
         const auto stream = encode(settings_of(kind, -1, 6), gradient_like(1500)).stream;
         streams.push_back(compress_stream(host(), stream));
-        EXPECT_TRUE(read_stream_header(streams.back()).entropy_coded) << name_of(kind);
+        // Signs are as good as coin flips, and a table of more codes than elements is no gain.
+        EXPECT_EQ(read_stream_header(streams.back()).entropy_coded,
+                  takes_levels(kind.kind) || kind == CodecKind::terngrad)
+            << name_of(kind);
     }
     return streams;
 }
