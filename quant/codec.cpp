@@ -39,6 +39,12 @@ Enum parse(std::string_view text, const char* what, const std::array<std::string
 
 }  // namespace
 
+std::vector<CodecKind> all_codecs() {
+    std::vector<CodecKind> kinds;
+    for (std::size_t i = 0; i < kCodecs.size(); ++i) kinds.push_back(static_cast<CodecKind>(i));
+    return kinds;
+}
+
 CodecKind parse_codec(std::string_view text) {
     return parse<CodecKind>(text, "codec", kCodecs);
 }

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/context.h"
 #include "engine/tensor.h"
@@ -25,6 +26,8 @@ namespace qstep {
 enum class CodecKind : std::uint8_t { none, standard, smart, hadamard, exponential };
 inline constexpr std::uint32_t kCodecCount = 5;
 
+/// Every kind, in the order of the enumeration.
+std::vector<CodecKind> all_codecs();
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
 const char* name_of(CodecKind kind);
