@@ -20,6 +20,7 @@ enum class Purpose : std::uint32_t {
     candidates = 6,
     rotation = 7,
     synthetic_data = 8,
+    points = 9,
 };
 
 /// Four independent 32-bit words.

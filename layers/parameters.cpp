@@ -40,7 +40,7 @@ std::vector<float> starting_values(const ParameterStore::Parameter& parameter, s
 int ParameterStore::add_parameter(std::string name, const Shape& shape, Init init, WeightUse use) {
     QSTEP_CHECK(!values_, "parameter {} is declared after allocation", name);
     parameters_.push_back(
-        {std::move(name), {nullptr, DType::f32, shape}, {}, {}, parameter_count_, init, use, {}, {}});
+        {std::move(name), {nullptr, DType::f32, shape}, {}, {}, {}, parameter_count_, init, use, {}, {}});
     parameter_count_ += shape.count();
     return static_cast<int>(parameters_.size()) - 1;
 }
@@ -52,16 +52,23 @@ int ParameterStore::add_buffer(std::string name, const Shape& shape, double init
     return static_cast<int>(buffers_.size()) - 1;
 }
 
+void ParameterStore::keep_residual() {
+    QSTEP_CHECK(!values_, "the residual is asked for after allocation");
+    keep_residual_ = true;
+}
+
 void ParameterStore::allocate(const Context& context, Arena& arena, DType precision) {
     values_ = arena.allocate(DType::f32, {parameter_count_});
     gradients_ = arena.allocate(DType::f32, {parameter_count_});
     momentum_ = arena.allocate(DType::f32, {parameter_count_});
+    if (keep_residual_) residual_ = arena.allocate(DType::f32, {parameter_count_});
     buffer_values_ = arena.allocate(DType::f32, {buffer_count_});
     for (Parameter& parameter : parameters_) {
         const Shape shape = parameter.value.shape;
         parameter.value = view(values_, parameter.offset, shape);
         parameter.grad = view(gradients_, parameter.offset, shape);
         parameter.momentum = view(momentum_, parameter.offset, shape);
+        if (keep_residual_) parameter.residual = view(residual_, parameter.offset, shape);
     }
     allocate_copies(context, arena, precision);
     std::int64_t offset = 0;
@@ -107,6 +114,7 @@ void ParameterStore::initialize(Context& context, std::uint64_t seed) {
     }
     device.fill_zero(context, momentum_.data, momentum_.bytes());
     device.fill_zero(context, gradients_.data, gradients_.bytes());
+    if (keep_residual_) device.fill_zero(context, residual_.data, residual_.bytes());
 }
 
 const ParameterStore::Parameter& ParameterStore::parameter_at(std::int64_t flat_index) const {

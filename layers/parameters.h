@@ -39,6 +39,7 @@ class ParameterStore {
     struct Parameter {
         std::string name;
         Tensor value, grad, momentum;  // f32, views into the flat buffers
+        Tensor residual;               // likewise, where it is kept
         std::int64_t offset;           // of the first element in the flat buffers
         Init init;
         WeightUse use;
@@ -55,10 +56,13 @@ class ParameterStore {
     /// Declares a running statistic; returns its number. Only before allocate().
     int add_buffer(std::string name, const Shape& shape, double initial);
 
+    /// Asks for a fourth flat buffer, for what error feedback carries on. Only before allocate().
+    void keep_residual();
+
     /// Allocates the flat buffers from `arena`, which may be measuring: called once for each phase of it; and
     /// the copies of weights for activations of type `precision`.
     void allocate(const Context& context, Arena& arena, DType precision);
-    /// Writes the starting values of parameters and buffers, and zero momentum.
+    /// Writes the starting values of parameters and buffers, and zero momentum and residual.
     void initialize(Context& context, std::uint64_t seed);
 
     /// Brings the copies up to date; before any kernel reads an operand, after every change of a parameter.
@@ -70,6 +74,8 @@ class ParameterStore {
     Tensor values() const { return values_; }
     Tensor gradients() const { return gradients_; }
     Tensor momentum() const { return momentum_; }
+    /// Absent unless it is kept.
+    Tensor residual() const { return residual_; }
 
     std::int64_t parameter_count() const { return parameter_count_; }
     const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -83,7 +89,8 @@ class ParameterStore {
     std::vector<Parameter> parameters_;
     std::vector<Buffer> buffers_;
     std::vector<WeightCopy> copies_;
-    Tensor values_, gradients_, momentum_, buffer_values_;
+    Tensor values_, gradients_, momentum_, residual_, buffer_values_;
+    bool keep_residual_ = false;
     std::int64_t parameter_count_ = 0;
     std::int64_t buffer_count_ = 0;
 };

@@ -2,8 +2,10 @@
 //
 // The gradient is cut into buckets of `bucket_size` consecutive elements (the last may be shorter; -1: one
 // bucket). Every bucket gets its own level values l_0 < l_1 < ...; an element x between the neighbours l and
-// r becomes r with probability (x-l)/(r-l), else l, so E[q] = x and the variance of q is (x-l)(r-x).
-// Formulas and sources are in quant/standard.h, smart.h, hadamard.h and exponential.h.
+// r becomes r with probability (x-l)/(r-l), else l, so E[q] = x and the variance of q is (x-l)(r-x). Formulas
+// and sources, and what is biased at the ends of a range, are in quant/standard.h, smart.h, random_points.h,
+// hadamard.h, exponential.h, qsgd.h (also terngrad), sign.h, natural.h, dorefa.h and fixed.h. `sign` rounds
+// to its one neighbour and reports the squared error.
 //
 // Determinism: the draw for element e is word e of RandomStream{seed, Purpose::rounding, step}, sums are
 // added in one documented order (quant/group.h), so results are bitwise the same for every number of threads,
@@ -12,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,14 +26,28 @@
 namespace qstep {
 
 /// The numbers are those in streams (quant/stream.h): new kinds go to the end.
-enum class CodecKind : std::uint8_t { none, standard, smart, hadamard, exponential };
-inline constexpr std::uint32_t kCodecCount = 5;
+enum class CodecKind : std::uint8_t {
+    none,
+    standard,
+    smart,
+    hadamard,
+    exponential,
+    qsgd,
+    terngrad,
+    sign,
+    natural,
+    dorefa,
+    fixed
+};
+inline constexpr std::uint32_t kCodecCount = 11;
 
 /// Every kind, in the order of the enumeration.
 std::vector<CodecKind> all_codecs();
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
 const char* name_of(CodecKind kind);
+/// All of them, in the order of CodecKind.
+std::span<const std::string_view> codec_names();
 
 /// `nearest` puts the constant 1/2 in the place of the uniform draw: always to the nearer neighbour, to the
 /// upper one from half way. Not unbiased.
@@ -40,21 +57,56 @@ enum class Rounding : std::uint8_t { stochastic, nearest };
 Rounding parse_rounding(std::string_view text);
 const char* name_of(Rounding rounding);
 
+/// What qsgd divides a bucket by: its Euclidean norm or its largest magnitude.
+enum class Norm : std::uint8_t { l2, max };
+
+/// Where standard has its levels: evenly spaced, or drawn at random (quant/random_points.h).
+enum class Points : std::uint8_t { even, random };
+
+/// How smart places its levels: from a sample of the bucket, from all of it, or from a histogram of it
+/// (quant/smart.h, quant/histogram.h).
+enum class Solver : std::uint8_t { sample, exact, histogram };
+
+/// "sample", "exact" or "histogram"; any other text is a usage error.
+Solver parse_solver(std::string_view text);
+const char* name_of(Solver solver);
+
+/// "l2" or "max", "even" or "random"; any other text is a usage error.
+Norm parse_norm(std::string_view text);
+const char* name_of(Norm norm);
+Points parse_points(std::string_view text);
+const char* name_of(Points points);
+
 struct CodecSettings {
     CodecKind kind = CodecKind::none;
     std::int64_t levels = 16;
     /// Elements of a bucket; -1: the whole gradient is one.
     std::int64_t bucket_size = 512;
     Rounding rounding = Rounding::stochastic;
-    /// smart: this share of a bucket is looked at to place the levels, at least 512 elements.
+    Solver solver = Solver::sample;  // smart
+    /// smart's sample: this share of a bucket is looked at to place the levels, at least 512 elements.
     double smart_candidates_percent = 1.0;
+    Points points = Points::even;  // standard
+    Norm qsgd_norm = Norm::l2;
+    /// fixed: integer bits, the sign among them, and fraction bits.
+    std::int64_t fixed_il = 2, fixed_fl = 14;
+    /// What rounding took away is added to later gradients (quant/error_feedback.h).
+    bool error_feedback = false;
+    /// Share of the residual that joins the gradient, and share of it that lasts, both in [0, 1].
+    double ef_alpha = 1.0, ef_beta = 1.0;
     std::uint64_t seed = 0;
 };
 
-/// Usage error, one sentence, for: fewer than 2 levels; more than 65,536 (a code is at most two bytes), 256
-/// for smart (its fit takes levels x candidates memory) or 128 for exponential (2^-64 of the largest
-/// magnitude is nothing beside it); an odd number of levels for exponential; a bucket size of 0 or below -1;
-/// a share of candidates outside (0, 100]. `none` looks at none of them.
+/// Whether the codec has as many levels as settings say; terngrad, sign, natural and fixed have a number of
+/// their own, and `none` has none.
+bool takes_levels(CodecKind kind);
+
+/// Usage error, one sentence, for: fewer than 2 levels, or 3 for qsgd; more than 65,536 (a code is at most
+/// two bytes), 256 for smart and random points (a fit holds them all) or 128 for exponential (2^-64 of the
+/// largest magnitude is nothing beside it); an odd number of levels for exponential; a bucket size of 0 or
+/// below -1; a share of candidates outside (0, 100]; fixed-point numbers without an integer bit, with a
+/// negative number of fraction bits or more than 16 bits in all; alpha or beta outside [0, 1]. Each looks at
+/// what concerns it; `none` at nothing, and it takes no error feedback.
 void validate(const CodecSettings& settings);
 
 /// What momentum SGD works on: f32 [n], and the learning rate, f32 [1], in device memory.
@@ -71,9 +123,11 @@ class GradientCodec {
     /// draws. variance: f64 [1], overwritten with the sum of (x-l)(r-x), not divided by n: the variance that
     /// stochastic rounding has, also when the rounding is `nearest`. 0 for none.
     ///
-    /// Answers for odd buckets. All codecs: an all-zero bucket comes out as +0 with variance 0, a single
-    /// element as itself; a bucket shorter than the number of levels is like any other. Constant bucket:
-    /// standard and smart return it, hadamard and exponential round it as they do any vector. A bucket with
+    /// Answers for odd buckets. All codecs: an all-zero bucket comes out as +0 with variance 0; a bucket
+    /// shorter than the number of levels is like any other. A single element comes out as itself, but with
+    /// natural and fixed, whose values are the same for all buckets. Constant bucket: hadamard, exponential,
+    /// natural, fixed and, with the l2 norm, qsgd round it as they do any vector, the others return it. A
+    /// bucket with
     /// an infinity or a NaN comes out as NaN throughout (none: as it is) and makes the variance NaN; in no
     /// other case is the variance NaN, so only then need a caller ask first_non_finite(). Allocates nothing.
     virtual void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
@@ -87,6 +141,11 @@ class GradientCodec {
     virtual void quantize_and_update(Context& context, const UpdateTensors& tensors, const SgdSettings& sgd,
                                      const Tensor& step, const Tensor& variance, const Tensor& buffer);
     virtual bool update_needs_buffer() const { return true; }
+
+    /// Where a codec with error feedback keeps its residual: f32 [n] in device memory, zero before the first
+    /// step, read and written by quantize() and encode(). To be set before; other codecs have none and throw.
+    /// buffer: f32 [n], what encode() alone needs besides.
+    virtual void set_residual(const Tensor& residual, const Tensor& buffer = {});
 
     /// Bytes of the packed stream (quant/stream.h), the same for every gradient.
     std::int64_t stream_bytes() const;
@@ -118,7 +177,7 @@ class GradientCodec {
 };
 
 /// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which
-/// must not be frozen yet.
+/// must not be frozen yet. With error_feedback the codec is wrapped in it.
 std::unique_ptr<GradientCodec> make_codec(Context& context, const CodecSettings& settings,
                                           std::int64_t element_count);
 

@@ -16,10 +16,14 @@
 //                               turn, each putting (a + b, a - b) for the pairs a = x[i], b = x[i+h],
 //                               floor(i/h) even
 //   sort(keys, spare, n)        uint32 keys ascending; spare: n more
-//   for_each_argmin(items, range, cost, store)
-//                               for each item: the first index i in [range(item).low, .high] with the least
-//                               double cost(item, i), handed to store(item, i, cost). cost may be asked up to
-//                               kArgminPadding beyond high; the answer is ignored
+//   count(counts, size, n, f)   counts[c] = how many 0 <= i < n have f(i) = c, for each 0 <= c < size; counts
+//   has
+//                               room for 2 size uint32, of which the second half is left as it happens
+//   for_each_argmin(blocks, lines, range, target, store)
+//                               for each lane < kArgminBlock of each block: the first index i in
+//                               [range(block).low, .high], i <= t.last, whose line has the least value at
+//                               t = target(block, lane), and at least .low; handed to
+//                               store(block, lane, i, value)
 //
 // for_each, for_each_sign and for_each_argmin do not wait at their end: put barrier() before another thread's
 // element is read. The others wait at both ends.
@@ -47,7 +51,10 @@ namespace qstep::quant {
 inline constexpr std::int64_t kSumLanes = 256;
 /// Elements that one group works through at a time: 32 KiB of floats, a thread block's shared memory.
 inline constexpr std::int64_t kChunk = 8192;
-inline constexpr std::int64_t kArgminPadding = 8;
+/// Lanes of for_each_argmin that search one range.
+inline constexpr std::int64_t kArgminBlock = 8;
+/// Lines behind the end of a range that it may read, and ignore.
+inline constexpr std::int64_t kArgminPadding = 3;
 
 /// Range of some floats, with -0 counted as +0; whether all are finite. low > high: there are none.
 struct Extent {
@@ -59,6 +66,26 @@ struct Extent {
 QSTEP_HOST_DEVICE inline Extent merge(const Extent& a, const Extent& b) {
     return {a.low < b.low ? a.low : b.low, a.high > b.high ? a.high : b.high, a.finite && b.finite};
 }
+
+/// A closed range of indices.
+struct IndexRange {
+    std::int64_t low, high;
+};
+
+/// Where lines are compared; lines beyond `last` are not for it.
+struct LineTarget {
+    double value, slope;
+    std::int64_t last;
+};
+
+/// Line i: t -> cost[i] + (t.value * slope[i] - value[i] * t.slope).
+struct Lines {
+    const double *cost, *slope, *value;
+
+    QSTEP_HOST_DEVICE double at(std::int64_t i, double target_value, double target_slope) const {
+        return cost[i] + (target_value * slope[i] - value[i] * target_slope);
+    }
+};
 
 /// The words that decide how elements first, first + 1, ... are rounded. `nearest`: 1/2 for each.
 struct Draws {

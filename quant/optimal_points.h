@@ -4,8 +4,8 @@
 // With C(i,j) = sum over i <= t <= j of (v_t - v_i)(v_j - v_t) and D_t[j] the least cost of t intervals that
 // end at v_j:  D_1[j] = C(0,j);  D_t[j] = min over i <= j of D_{t-1}[i] + C(i,j). The answer is D_{k-1}[n-1].
 //
-// C satisfies the quadrangle inequality, so the best i grows with j (divide and conquer, O(k n log n)) and,
-// for the same j, with t. Of the last layer only D_{k-1}[n-1] is worked out. From prefix sums S0, S1, S2 of
+// C satisfies the quadrangle inequality, so the best i grows with j (a search tree, O(k n log n)) and, for
+// the same j, with t. Of the last layer only D_{k-1}[n-1] is worked out. From prefix sums S0, S1, S2 of
 // 1, v, v^2,
 //   C(i,j) = G_i - G_j + v_j B_i - v_i B_j,   G = S2 - v S1,  B = v S0 - S1.
 // The differences cancel, so values are taken relative to the median and everything is double.
@@ -28,6 +28,7 @@ struct PointsScratch {
     Choice* choice;   // best i of each layer t = 2 .. k-1: choice[(t-2) * n + j]
 
     static constexpr std::int64_t kArrays = 5;
+    static constexpr std::int64_t kPadding = 8;
 
     /// Bytes for n values and `levels` points, a multiple of 8.
     static QSTEP_HOST_DEVICE std::int64_t bytes(std::int64_t n, std::int64_t levels) {
@@ -35,20 +36,13 @@ struct PointsScratch {
         return kArrays * stride(n) * 8 + (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
     }
     /// Elements from one array to the next: a vector may be read whole behind the last value.
-    static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) {
-        return (n + 2 * kArgminPadding - 1) / 8 * 8;
-    }
+    static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) { return (n + 2 * kPadding - 1) / 8 * 8; }
     static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n) {
         auto* base = static_cast<double*>(memory);
         const std::int64_t s = stride(n);
         return {base,         base + s,     base + 2 * s,
                 base + 3 * s, base + 4 * s, reinterpret_cast<Choice*>(base + kArrays * s)};
     }
-};
-
-/// A closed range of indices.
-struct IndexRange {
-    std::int64_t low, high;
 };
 
 /// Prefix sums of the n values f(0, i) to first[i] and f(1, i) to second[i]: runs of 64 are added up one by
@@ -101,60 +95,55 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
     group.barrier();
 }
 
-/// Settles positions j = position(item) of a layer: choice[j] = the smallest best i in range(j), next[j] = D
-/// + G_j.
-template <typename Group, typename Choice, typename Position, typename Range>
-QSTEP_HOST_DEVICE void settle(Group& group, const PointsScratch<Choice>& s, std::int64_t items,
-                              Choice* choice, Position position, Range range) {
-    group.for_each_argmin(
-        items, [=](std::int64_t item) { return range(item, position(item)); },
-        [=](std::int64_t item, std::int64_t i) {
-            const std::int64_t j = position(item);
-            return s.cost[i] + (s.value[j] * s.slope[i] - s.value[i] * s.slope[j]);
-        },
-        [=](std::int64_t item, std::int64_t i, double cost) {
-            const std::int64_t j = position(item);
-            choice[j] = static_cast<Choice>(i);
-            s.next[j] = (cost - s.squares[j]) + s.squares[j];
-        });
-    group.barrier();
-}
-
 /// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i; `before`: the choices of the layer
-/// before, or null. The last position is settled first and bounds all others, which follow in the order of a
-/// binary tree: those of a level are independent and lie between choices already made.
+/// before, or null.
+///
+/// Positions are settled on a tree that is kArgminBlock + 1 wide: between two settled ones lie kArgminBlock
+/// of the next level, which all search between the choices of those two. Together with its neighbours a level
+/// looks at little more than n indices, and those of a block share each load.
 template <typename Group, typename Choice>
 QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
                                     Choice* choice, const Choice* before, bool last) {
-    settle(
-        group, s, 1, choice, [=](std::int64_t) { return n - 1; },
-        [=](std::int64_t, std::int64_t j) {
-            return IndexRange{before != nullptr ? static_cast<std::int64_t>(before[j]) : 0, j};
-        });
-    if (last) return;
+    constexpr std::int64_t kWide = kArgminBlock + 1;
     std::int64_t step = 1;
-    while (2 * step <= n) step *= 2;
-    for (; step > 0; step /= 2) {
-        // Positions, counted from 1, that are odd multiples of step.
-        const std::int64_t items = (n / step + 1) / 2;
-        settle(
-            group, s, items, choice, [=](std::int64_t item) { return (2 * item + 1) * step - 1; },
-            [=](std::int64_t item, std::int64_t j) {
-                const std::int64_t right = j + step < n ? j + step : n - 1;
-                const std::int64_t high = choice[right] < j ? choice[right] : j;
-                std::int64_t low = item > 0 ? choice[j - step] : 0;
-                if (before != nullptr && before[j] > low) low = before[j];
-                return IndexRange{j == n - 1 || high < low ? high : low, high};
+    while (kArgminBlock * step < n) step *= kWide;
+    const std::int64_t top = step;
+    for (; step > 0; step = last ? 0 : step / kWide) {
+        // Position n - 1 is settled with the top level; below, what lies beyond it is not stored.
+        const auto position = [=](std::int64_t block, std::int64_t lane) {
+            const std::int64_t j = (block * kWide + lane + 1) * step - 1;
+            return j < n ? j : n - 1;
+        };
+        group.for_each_argmin(
+            (n - 1) / (kWide * step) + 1, Lines{s.cost, s.slope, s.value},
+            [=](std::int64_t block) {
+                const std::int64_t first = position(block, 0), end = (block + 1) * kWide * step - 1;
+                const std::int64_t right = end < n ? end : n - 1;
+                const std::int64_t high = step == top ? n - 1 : static_cast<std::int64_t>(choice[right]);
+                std::int64_t low = block > 0 ? choice[block * kWide * step - 1] : 0;
+                if (before != nullptr && before[first] > low) low = before[first];
+                // Among costs that differ by rounding alone choices need not grow.
+                return IndexRange{low < high ? low : high, high};
+            },
+            [=](std::int64_t block, std::int64_t lane) {
+                const std::int64_t j = position(block, lane);
+                return LineTarget{s.value[j], s.slope[j], j};
+            },
+            [=](std::int64_t block, std::int64_t lane, std::int64_t i, double cost) {
+                const std::int64_t j = position(block, lane);
+                if (j == n - 1 && step < top) return;
+                choice[j] = static_cast<Choice>(i);
+                s.next[j] = (cost - s.squares[j]) + s.squares[j];
             });
+        group.barrier();
     }
 }
 
 /// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
-/// returns the cost D (in every thread). n > levels >= 2; v(i): the sorted sample as double.
-template <typename Group, typename Choice, typename F>
+/// returns the cost D (in every thread). n > levels >= 2; value, squares (G) and slope (B) are filled in.
+template <typename Group, typename Choice>
 QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
-                                        std::int64_t levels, F v, std::uint32_t* positions) {
-    prepare_costs(group, s, n, v);
+                                        std::int64_t levels, std::uint32_t* positions) {
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
     group.for_each(n, [=](std::int64_t j) {
         const double least =
@@ -169,6 +158,8 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         Choice* choice = s.choice + (layer - 2) * n;
         points_layer(group, s, n, choice, layer > 2 ? choice - n : nullptr, layer == levels - 1);
     }
+    const double least = s.next[n - 1] - s.squares[n - 1];
+    group.barrier();
     if (group.rank() == 0) {
         auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;
@@ -177,7 +168,7 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         positions[0] = 0;
     }
     group.barrier();
-    return s.next[n - 1] - s.squares[n - 1];
+    return least;
 }
 
 }  // namespace qstep::quant

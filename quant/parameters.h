@@ -22,4 +22,7 @@ struct Parameters {
 /// levels: settings.levels, but for codecs that have a number of codes of their own; 0 for `none`.
 Parameters parameters_of(const CodecSettings& settings);
 
+/// Whether nothing is drawn for an element: rounding to nearest, and `sign`, which does not look.
+bool rounds_to_nearest(const CodecSettings& settings);
+
 }  // namespace qstep::quant

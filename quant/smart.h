@@ -1,19 +1,35 @@
 // `smart`: k levels placed where the bucket's elements lie, so that the variance is least.
 //
-// max(p n, 512) candidates, or the whole bucket if that is shorter, are drawn without replacement
-// (quant/sampling.h) and sorted; the bucket's min and max join them; quant/optimal_points.h chooses k of
-// these values, min and max included, that minimise the candidates' sum of (x-l)(r-x). Every element of the
+// Solver `sample`: max(p n, 512) candidates, or the whole bucket if that is shorter, are drawn without
+// replacement (quant/sampling.h) and sorted; the bucket's min and max join them; quant/optimal_points.h
+// chooses k of these values, min and max included, that minimise the candidates' sum of (x-l)(r-x). `exact`:
+// all elements are candidates, so no k values have less variance. (`histogram` is quant/histogram.h.) Every
+// element of the
 // bucket is then rounded to one of its two neighbours, r with probability (x-l)/(r-l); an element equal to a
 // point stays. A bucket with at most k distinct candidates has just these as its points.
 #pragma once
 
 #include <utility>
 
+#include "engine/error.h"
 #include "quant/algorithm.h"
+#include "quant/codec.h"
 #include "quant/optimal_points.h"
 #include "quant/sampling.h"
 
 namespace qstep::quant {
+
+/// A fit may take this much memory, 8 million candidates for 64 levels or 40 million for 4.
+inline constexpr std::int64_t kMostSmartScratch = std::int64_t{1} << 31;
+
+/// Usage error, one sentence, where a fit of this many candidates would take more.
+inline void check_smart_scratch(std::int64_t bytes, std::int64_t candidates, const CodecSettings& settings) {
+    if (bytes > kMostSmartScratch)
+        fail_usage(
+            "smart would look at {} candidates for {} levels, which takes {:.1f} GiB; lower --levels, "
+            "--bucket-size or --smart-candidates, or take --solver histogram",
+            candidates, settings.levels, static_cast<double>(bytes) / (1 << 30));
+}
 
 struct Smart {
     static constexpr std::int64_t kMaxLevels = 256;
@@ -35,6 +51,11 @@ struct Smart {
         const auto share = static_cast<std::int64_t>(static_cast<double>(n) * percent / 100.0);
         const std::int64_t wanted = share > kMinCandidates ? share : kMinCandidates;
         return wanted < n ? wanted : n;
+    }
+    static std::int64_t all_elements(std::int64_t n, double) { return n; }
+    /// How many candidates `sample` or `exact` takes from n elements, given the percentage.
+    static auto candidates_of(Solver solver) {
+        return solver == Solver::exact ? all_elements : candidate_count;
     }
     /// Scratch of one fit: the dynamic program's arrays and the keys.
     template <typename Choice = std::uint32_t>
@@ -111,9 +132,9 @@ struct Smart {
         const auto arrays = PointsScratch<Choice>::at(scratch, count);
         // The values are not needed any more when the positions are.
         auto* positions = reinterpret_cast<std::uint32_t*>(arrays.value);
-        optimal_points(
-            group, arrays, count, levels,
-            [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); }, positions);
+        prepare_costs(group, arrays, count,
+                      [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); });
+        optimal_points(group, arrays, count, levels, positions);
         if (group.rank() == 0)
             write_points(fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
         group.barrier();
@@ -171,30 +192,49 @@ struct Smart {
     static constexpr std::uint32_t kNanIndex = 0;
 
   private:
-    /// Position of the left neighbour among few points: count those reached, but the first and the last.
+    /// The points around an element, and the left one's number.
+    struct Neighbours {
+        float left, right;
+        std::int32_t at;
+    };
+
+    /// Few points: each that is reached, but the first and the last, replaces the neighbours found so far.
     struct FewPoints {
-        float search[kFewLevels];
+        float search[kFewLevels], points[kFewLevels + 1];
 
         QSTEP_HOST_DEVICE explicit FewPoints(const Fit& fit) {
             for (int j = 0; j < kFewLevels; ++j) search[j] = fit.search[j];
+            for (int j = 0; j <= kFewLevels; ++j) points[j] = fit.points[j];
         }
-        QSTEP_HOST_DEVICE std::int32_t left_of(float x) const {
-            return reached(x, std::make_integer_sequence<int, kFewLevels - 1>{});
+        QSTEP_HOST_DEVICE Neighbours around(float x) const {
+            return replaced(x, std::make_integer_sequence<int, kFewLevels - 2>{});
         }
 
       private:
         template <int... Inner>
-        QSTEP_HOST_DEVICE std::int32_t reached(float x, std::integer_sequence<int, Inner...>) const {
-            return ((search[Inner + 1] <= x) + ...);
+        QSTEP_HOST_DEVICE Neighbours replaced(float x, std::integer_sequence<int, Inner...>) const {
+            Neighbours found{points[0], points[1], 0};
+            (replace<Inner + 1>(x, found), ...);
+            return found;
+        }
+        template <int J>
+        QSTEP_HOST_DEVICE void replace(float x, Neighbours& found) const {
+            const bool reached = search[J] <= x;
+            found.left = reached ? points[J] : found.left;
+            found.right = reached ? points[J + 1] : found.right;
+            found.at = reached ? J : found.at;
         }
     };
 
-    /// The same among many: a binary search without branches or loops.
+    /// Many: a binary search without branches or loops.
     struct ManyPoints {
-        const float* search;
+        const float *search, *points;
 
-        QSTEP_HOST_DEVICE explicit ManyPoints(const Fit& fit) : search(fit.search) {}
-        QSTEP_HOST_DEVICE std::int32_t left_of(float x) const { return find<kMaxLevels / 2>(x, 0); }
+        QSTEP_HOST_DEVICE explicit ManyPoints(const Fit& fit) : search(fit.search), points(fit.points) {}
+        QSTEP_HOST_DEVICE Neighbours around(float x) const {
+            const std::int32_t at = find<kMaxLevels / 2>(x, 0);
+            return {points[at], points[at + 1], at};
+        }
 
       private:
         template <std::int32_t Step>
@@ -208,22 +248,21 @@ struct Smart {
     template <typename Points>
     class Rounder {
       public:
-        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : search_(fit), points_(fit.points) {}
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : points_(fit) {}
 
         QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Point& code) const {
-            const std::int32_t at = search_.left_of(x);
-            const float left = points_[at], right = points_[at + 1];
+            const Neighbours near = points_.around(x);
+            const float left = near.left, right = near.right;
             const double gap = static_cast<double>(right) - left, offset = static_cast<double>(x) - left;
             const double raised = offset + gap * wide_uniform(word);
             const bool up = raised >= gap;
-            code = {up ? right : left, static_cast<std::uint32_t>(at + up)};
+            code = {up ? right : left, static_cast<std::uint32_t>(near.at + up)};
             return offset * (static_cast<double>(right) - x);
         }
         static QSTEP_HOST_DEVICE double scale() { return 1.0; }
 
       private:
-        Points search_;
-        const float* points_;
+        Points points_;
     };
 };
 

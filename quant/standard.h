@@ -6,6 +6,7 @@
 //
 // min and max are hit exactly, values never leave [min, max], a constant bucket becomes its minimum.
 // Arithmetic is in double: neither the range of the largest floats nor the steps of the smallest leave it.
+// (x - min) / u is rounded to the grid of U, 2^-24, so the expected value is off by at most 2^-25 u.
 #pragma once
 
 #include "quant/algorithm.h"
@@ -36,10 +37,7 @@ struct Standard : Formula<Standard> {
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& extent, std::int64_t, const Parameters& parameters) {
         const auto top = static_cast<double>(parameters.levels - 1);
         const double range = range_of(extent.low, extent.high);
-        // A shade above 1/u, so that rounding cannot put max below its own level; far below a draw's grid of
-        // 2^-24 for any number of levels that fits in 16 bits.
-        constexpr double kShade = 1.0 + 0x1p-50;
-        const double inverse = range > 0 ? top / range * kShade : 0.0;
+        const double inverse = range > 0 ? top / range : 0.0;
         return {extent.low, extent.high, range / top, inverse, top, extent.finite};
     }
 
@@ -52,9 +50,14 @@ struct Standard : Formula<Standard> {
 
         /// Returns f(1-f), f the fractional part of (x-min)/u.
         QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Code& code) const {
-            const double position = (x - low_) * inverse_;
-            const double fraction = position - whole_part(position);
-            code = whole_part(position + wide_uniform(word));
+            // From 2^28 on a double's last bit is 2^-24: the draw is added to the last 24 bits, and its carry
+            // decides. Codes have 16 bits, so nothing reaches the exponent.
+            constexpr double kShift = 0x1p28;
+            constexpr std::uint64_t kFraction = (1u << 24) - 1;
+            const double shifted = (x - low_) * inverse_ + kShift;
+            const auto bits = std::bit_cast<std::uint64_t>(shifted);
+            const double fraction = shifted - std::bit_cast<double>(bits & ~kFraction);
+            code = std::bit_cast<double>((bits + (word >> 8)) & ~kFraction) - kShift;
             return fraction * (1.0 - fraction);
         }
         QSTEP_HOST_DEVICE double scale() const { return step_ * step_; }

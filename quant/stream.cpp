@@ -3,10 +3,16 @@
 #include <cstring>
 
 #include "quant/cpu/codecs.h"
+#include "quant/dorefa.h"
 #include "quant/entropy.h"
 #include "quant/exponential.h"
+#include "quant/fixed.h"
+#include "quant/formulas.h"
 #include "quant/hadamard.h"
-#include "quant/smart.h"
+#include "quant/natural.h"
+#include "quant/qsgd.h"
+#include "quant/random_points.h"
+#include "quant/sign.h"
 #include "quant/standard.h"
 
 namespace qstep {
@@ -39,20 +45,18 @@ void put_long(quant::StreamHeaderWords& words, int at, std::uint64_t value) {
     words.word[at + 1] = static_cast<std::uint32_t>(value >> 32);
 }
 
-std::int64_t bucket_header_words(CodecKind kind, const quant::Parameters& parameters) {
-    switch (kind) {
+std::int64_t bucket_header_words(const CodecSettings& settings, const quant::Parameters& parameters) {
+    switch (settings.kind) {
         case CodecKind::none:
             return 0;
-        case CodecKind::standard:
-            return quant::Standard::header_words(parameters);
         case CodecKind::smart:
             return quant::Smart::header_words(parameters);
         case CodecKind::hadamard:
             return quant::Hadamard::kHeaderWords;
-        case CodecKind::exponential:
-            return quant::Exponential::header_words(parameters);
+        default:
+            return quant::with_formula(
+                settings, [&]<typename Tag>(Tag) { return Tag::Algorithm::header_words(parameters); });
     }
-    QSTEP_CHECK(false, "unknown codec {}", static_cast<int>(kind));
 }
 
 quant::StreamHeaderWords words_of(std::span<const std::byte> bytes) {
@@ -145,7 +149,7 @@ quant::StreamLayout quant::stream_layout(const CodecSettings& settings, std::int
     const Parameters parameters = parameters_of(settings);
     return {Buckets(element_count, settings.bucket_size),
             static_cast<int>(std::bit_width(static_cast<std::uint64_t>(parameters.levels - 1))),
-            bucket_header_words(settings.kind, parameters), settings.kind == CodecKind::hadamard};
+            bucket_header_words(settings, parameters), settings.kind == CodecKind::hadamard};
 }
 
 CodecSettings quant::settings_of(const StreamHeader& header) {
@@ -154,6 +158,17 @@ CodecSettings quant::settings_of(const StreamHeader& header) {
     settings.levels = header.parameters.levels;
     settings.bucket_size = header.kind == CodecKind::none ? -1 : header.bucket_size;
     settings.seed = header.seed;
+    // A number that parameters_of() would not give back is refused by whoever compares.
+    const std::int64_t extra = header.parameters.extra;
+    if (extra == 1) {
+        settings.points = Points::random;
+        settings.qsgd_norm = Norm::max;
+    }
+    if (header.kind == CodecKind::fixed) {
+        const auto levels = static_cast<std::uint64_t>(header.parameters.levels);
+        settings.fixed_fl = extra;
+        settings.fixed_il = std::bit_width(levels) - 1 - extra;
+    }
     // Decoding places no points, so it needs no memory to do so.
     settings.smart_candidates_percent = 1e-9;
     return settings;

@@ -5,12 +5,14 @@
 //   offset  bytes  what
 //        0      4  "QSTP"
 //        4      2  version: 1
-//        6      1  codec: 0 none, 1 standard, 2 smart, 3 hadamard, 4 exponential (CodecKind)
+//        6      1  codec: 0 none, 1 standard, 2 smart, 3 hadamard, 4 exponential, 5 qsgd, 6 terngrad, 7 sign,
+//                   8 natural, 9 dorefa, 10 fixed (CodecKind)
 //        7      1  coding of the codes: 0 packed, 1 entropy-coded (quant/entropy.h)
 //        8      8  elements, at least 1
 //       16      8  elements of a bucket, 1 .. elements; the last bucket may be shorter. none: 0
 //       24      4  levels: how many codes there are. none: 0
-//       28      4  what the codec needs besides (Parameters::extra), else 0
+//       28      4  what the codec needs besides (Parameters::extra): standard's points (0 even, 1 random),
+//                   qsgd's norm (0 l2, 1 max), fixed's fraction bits; else 0
 //       32      8  seed
 //       40      4  step, its lower 32 bits
 //       44      4  0

@@ -46,14 +46,17 @@ struct NamedTensor {
     Tensor tensor;
 };
 
-std::vector<NamedTensor> tensors_of(const ParameterStore& parameters, bool with_momentum) {
+std::vector<NamedTensor> tensors_of(const ParameterStore& parameters, bool for_training) {
     std::vector<NamedTensor> tensors;
     for (const auto& parameter : parameters.parameters())
         tensors.push_back({parameter.name, parameter.value});
     for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
-    if (with_momentum)
+    if (!for_training) return tensors;
+    for (const auto& parameter : parameters.parameters())
+        tensors.push_back({"momentum." + parameter.name, parameter.momentum});
+    if (parameters.residual())
         for (const auto& parameter : parameters.parameters())
-            tensors.push_back({"momentum." + parameter.name, parameter.momentum});
+            tensors.push_back({"residual." + parameter.name, parameter.residual});
     return tensors;
 }
 
@@ -129,6 +132,7 @@ void Checkpoint::parse_metadata() {
         Options tried;
         from_json(tried, configuration_);
         if (tried.model != model_) fail_usage("it names two models, {} and {}", model_, tried.model);
+        configuration_ = qstep::to_json(tried, Selection::stored);
     } catch (const Error& error) {
         fail_run("{} is not a usable checkpoint: {}", path, error.what());
     }
@@ -144,7 +148,7 @@ void Checkpoint::parse_metadata() {
     if (metrics.contains("best")) progress_.best = metrics_from_json(metrics["best"]);
 }
 
-void Checkpoint::load(Context& context, ParameterStore& parameters, bool with_momentum) const {
+void Checkpoint::load(Context& context, ParameterStore& parameters, bool for_training) const {
     const std::string path = file_.path().string();
     const auto expected = tensors_of(parameters, can_resume_);
     for (const auto& [name, tensor] : expected) {
@@ -161,7 +165,7 @@ void Checkpoint::load(Context& context, ParameterStore& parameters, bool with_mo
             if (std::ranges::find(expected, item.first, &NamedTensor::name) == expected.end())
                 fail_run("{} has the tensor '{}', which the model does not know", path, item.first);
 
-    const auto wanted = tensors_of(parameters, with_momentum);
+    const auto wanted = tensors_of(parameters, for_training);
     std::vector<std::vector<std::byte>> host;
     for (const auto& item : wanted) {
         const auto& entry = file_.entries().at(item.name);

@@ -1,10 +1,11 @@
 // Checkpoints: a run at a step border, as a safetensors file.
 //
-// Tensors, all f32 in PyTorch's names and layouts: each parameter NAME, its momentum.NAME, and each running
-// statistic NAME. Metadata, all strings: format "qstep checkpoint", format_version, model, seed, step, epoch
-// and batch (finished epochs, finished steps of the running one) for people and other programs; configuration
-// (JSON, the stored options by name), progress and metrics (JSON) for resuming. Nothing in it depends on
-// time; the same run on the same data folder gives the same bytes.
+// Tensors, all f32 in PyTorch's names and layouts: each parameter NAME, its momentum.NAME and, in a run with
+// error feedback, its residual.NAME; each running statistic NAME. Metadata, all strings: format "qstep
+// checkpoint", format_version, model, seed, step, epoch and batch (finished epochs, finished steps of the
+// running one) for people and other programs; configuration (JSON, the stored options by name), progress and
+// metrics (JSON) for resuming. Nothing in it depends on time; the same run on the same data folder gives the
+// same bytes.
 #pragma once
 
 #include <filesystem>
@@ -50,17 +51,17 @@ class Checkpoint {
     explicit Checkpoint(const std::filesystem::path& path);
 
     const std::string& model() const { return model_; }
-    /// The stored options, as from_json() takes them.
+    /// The stored options, as from_json() takes them; complete also if an earlier version stored them.
     const nlohmann::ordered_json& configuration() const { return configuration_; }
     /// Start of a run for a model file.
     const Progress& progress() const { return progress_; }
     /// True for a checkpoint, false for a model file, from which nothing can be resumed.
     bool can_resume() const { return can_resume_; }
 
-    /// Copies all tensors into the store; momentum only when `with_momentum`. Every name, type and shape is
-    /// checked and everything is read before anything is changed. Throws a run error that names the first
-    /// difference between file and model.
-    void load(Context& context, ParameterStore& parameters, bool with_momentum) const;
+    /// Copies all tensors into the store; momentum and residual only when `for_training`. Every name, type
+    /// and shape is checked and everything is read before anything is changed. Throws a run error that names
+    /// the first difference between file and model.
+    void load(Context& context, ParameterStore& parameters, bool for_training) const;
 
   private:
     void parse_metadata();

@@ -1,11 +1,11 @@
 #include "train/command_line.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "engine/arguments.h"
 #include "engine/device.h"
 #include "engine/error.h"
-#include "engine/suggest.h"
+#include "quant/codec_options.h"
 
 namespace qstep {
 
@@ -13,18 +13,6 @@ namespace {
 
 const OptionSpec& spec_of(const std::string& name) {
     return *std::ranges::find(option_table(), name, &OptionSpec::name);
-}
-
-[[noreturn]] void fail_unknown(const std::string& argument) {
-    if (!argument.starts_with("--"))
-        fail_usage("unexpected argument '{}'; --help lists the options", argument);
-    const std::string name = argument.substr(2, argument.find('=') - 2);
-    std::vector<std::string_view> valid{"help"};
-    for (const OptionSpec& spec : option_table()) {
-        valid.push_back(spec.name);
-        if (!spec.alias.empty()) valid.push_back(spec.alias);
-    }
-    fail_usage("unknown option --{}; did you mean --{}?", name, nearest_name(name, valid));
 }
 
 void check_job(const CommandLine& line) {
@@ -48,7 +36,7 @@ void check_consistency(CommandLine& line) {
         fail_usage("--optimizer standard is plain SGD; --quant {} needs --optimizer quantization",
                    name_of(options.codec.kind));
     if (line.has("optimizer") && options.optimizer == "quantization" && !line.has("quant"))
-        fail_usage("--optimizer quantization needs --quant: none, standard, smart, hadamard or exponential");
+        fail_usage("--optimizer quantization needs --quant: {}", fmt::join(codec_names(), ", "));
     if (quantizes) options.optimizer = "quantization";
     if (line.has("milestones") && options.lr_schedule != ScheduleKind::multistep)
         fail_usage("--milestones belong to --lr-schedule multistep, not to {}",
@@ -63,6 +51,7 @@ void check_consistency(CommandLine& line) {
     if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
         fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
     validate(options.codec);
+    check_meaning(line.given, options.codec);
 }
 
 // Lays what was given over the stored options.
@@ -90,44 +79,13 @@ std::string quoted(const std::string& text) {
     return out + "'";
 }
 
-// CLI11 takes whatever follows an option for its value, and whatever follows a switch's "=" for a number.
-void check_values(const std::vector<std::string>& arguments) {
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-        const std::string& argument = arguments[i];
-        if (!argument.starts_with("--")) continue;
-        const std::size_t equals = argument.find('=');
-        const std::string name = argument.substr(2, equals - 2);
-        const auto spec = std::ranges::find_if(option_table(), [&](const OptionSpec& candidate) {
-            return name == candidate.name || (name == candidate.alias && !name.empty());
-        });
-        if (spec == option_table().end()) continue;
-        if (spec->value.empty() && equals != std::string::npos)
-            fail_usage("--{} is a switch and takes no value", name);
-        if (spec->value.empty() || equals != std::string::npos) continue;
-        if (i + 1 == arguments.size()) fail_usage("--{} needs a value", name);
-        if (arguments[i + 1].starts_with("--"))
-            fail_usage("--{} needs a value, and {} is an option", name, arguments[i + 1]);
-        ++i;
-    }
-}
-
-void add_option(CLI::App& app, const OptionSpec& spec, CommandLine& line) {
-    const std::string names = "--" + spec.name + (spec.alias.empty() ? "" : ",--" + spec.alias);
-    const auto take = [&line, &spec](const std::string& text) {
-        spec.set(line.options, text);
-        if (!line.has(spec.name)) line.given.push_back(spec.name);
-    };
-    if (spec.value.empty()) {
-        app.add_flag_function(
-               names, [take](std::int64_t count) { take(count > 0 ? "true" : "false"); }, spec.help)
-            ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-        return;
-    }
-    const std::string initial = spec.get ? as_text(spec.get(Options{})) : "";
-    app.add_option_function<std::string>(names, take,
-                                         spec.help + (initial.empty() ? "" : " [" + initial + "]"))
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
-        ->type_name(spec.value);
+std::vector<ProgramOption> program_options(Options& options) {
+    std::vector<ProgramOption> list;
+    for (const OptionSpec& spec : option_table())
+        list.push_back({spec.name, spec.alias, spec.value, spec.help,
+                        spec.get && !spec.value.empty() ? as_text(spec.get(Options{})) : "",
+                        [&options, &spec](const std::string& text) { spec.set(options, text); }});
+    return list;
 }
 
 }  // namespace
@@ -144,22 +102,12 @@ Job CommandLine::job() const {
 
 CommandLine parse_command_line(const std::vector<std::string>& arguments) {
     CommandLine line;
-    CLI::App app("Trains a CIFAR-10 network while its gradient is quantized in every step.", "cifar_train");
-    app.set_help_flag("-h,--help", "print this text");
-    app.get_formatter()->column_width(34);
-    app.allow_extras();
-    for (const OptionSpec& spec : option_table()) add_option(app, spec, line);
-    check_values(arguments);
-    try {
-        // CLI11 takes its arguments from the back.
-        app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
-    } catch (const CLI::CallForHelp&) {
-        line.help = app.help();
-        return line;
-    } catch (const CLI::ParseError& error) {
-        fail_usage("{}", error.what());
-    }
-    if (const auto extra = app.remaining(); !extra.empty()) fail_unknown(extra.front());
+    ProgramArguments parsed = parse_arguments(
+        "cifar_train", "Trains a CIFAR-10 network while its gradient is quantized in every step.",
+        program_options(line.options), 0, arguments);
+    line.given = std::move(parsed.given);
+    line.help = std::move(parsed.help);
+    if (!line.help.empty()) return line;
     if (line.job() == kDumpStep && line.options.max_steps == 0) line.options.max_steps = 1;
     check_job(line);
     // What --resume and --eval leave out comes from the checkpoint; they are checked once it is read.
@@ -202,8 +150,11 @@ std::string resume_command(const std::string& program, const CommandLine& comman
     for (const std::string& name : command_line.given) {
         const OptionSpec& spec = spec_of(name);
         if (spec.at_resume != AtResume::per_call || (spec.jobs & kResume) == 0 || !spec.get) continue;
-        command += " --" + name;
-        if (!spec.value.empty()) command += " " + quoted(as_text(spec.get(command_line.options)));
+        command += " --";
+        command += name;
+        if (spec.value.empty()) continue;
+        command += " ";
+        command += quoted(as_text(spec.get(command_line.options)));
     }
     return command;
 }

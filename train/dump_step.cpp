@@ -85,6 +85,7 @@ void add_state(Dump& dump, const ParameterStore& store, const std::string& when)
     for (const auto& parameter : store.parameters()) {
         dump.add("param_" + when + "." + parameter.name, parameter.value);
         dump.add("momentum_" + when + "." + parameter.name, parameter.momentum);
+        if (store.residual()) dump.add("residual_" + when + "." + parameter.name, parameter.residual);
     }
     for (const auto& buffer : store.buffers()) dump.add("buffer_" + when + "." + buffer.name, buffer.value);
 }
@@ -115,7 +116,15 @@ Metadata metadata_of(const Options& options, float lr, std::int64_t step) {
             {"levels", std::to_string(options.codec.levels)},
             {"bucket_size", std::to_string(options.codec.bucket_size)},
             {"rounding", name_of(options.codec.rounding)},
+            {"solver", name_of(options.codec.solver)},
             {"smart_candidates", fmt::format("{}", options.codec.smart_candidates_percent)},
+            {"points", name_of(options.codec.points)},
+            {"qsgd_norm", name_of(options.codec.qsgd_norm)},
+            {"fixed_il", std::to_string(options.codec.fixed_il)},
+            {"fixed_fl", std::to_string(options.codec.fixed_fl)},
+            {"error_feedback", options.codec.error_feedback ? "1" : "0"},
+            {"ef_alpha", fmt::format("{}", static_cast<float>(options.codec.ef_alpha))},
+            {"ef_beta", fmt::format("{}", static_cast<float>(options.codec.ef_beta))},
             {"seed", std::to_string(options.seed)},
             {"step", std::to_string(step)},
             {"dropout", "0"}};
@@ -145,6 +154,8 @@ void dump_step(const std::filesystem::path& path, Session& session, const DataSp
         feed->train(1);
         if (const std::string parameter = session.non_finite_gradient(); !parameter.empty())
             fail_run("the gradient of {} is not finite in step {}; nothing was dumped", parameter, step + 1);
+        if (const std::string broken = session.non_finite_state(); !broken.empty())
+            fail_run("{} is not finite after step {}; nothing was dumped", broken, step + 1);
         if (!last) continue;
         add_results(dump, session, session.last_batch_size());
         add_state(dump, session.parameters(), "after");

@@ -31,8 +31,10 @@ class HostFeed : public Feed {
         session_.train(batch, step_, rate);
         const float loss = session_.loss();
         const std::string parameter = session_.non_finite_gradient();
-        if (!fault_ && (!parameter.empty() || !std::isfinite(loss))) fault_ = Fault{step_, parameter, loss};
-        start_.sums.variance += session_.variance();
+        const double variance = session_.variance();
+        if (!fault_ && (!parameter.empty() || !std::isfinite(loss) || std::isnan(variance)))
+            fault_ = Fault{step_, parameter, loss};
+        start_.sums.variance += variance;
         ++step_;
         return 1;
     }

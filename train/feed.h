@@ -26,10 +26,10 @@ struct EpochStart {
     EpochSums sums;            // of the steps before `batch`
 };
 
-/// A step whose loss or gradient was not finite.
+/// A step whose loss or gradient was not finite, or, with error feedback, the sum of gradient and residual.
 struct Fault {
     std::int64_t step = 0;  // number, from 0
-    std::string parameter;  // the first one whose gradient was not finite; empty: only the loss
+    std::string parameter;  // the first one whose gradient was not finite; empty: all of it was
     float loss = 0.0f;
 };
 

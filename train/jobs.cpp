@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "data/source.h"
+#include "engine/atomic_file.h"
 #include "engine/backend.h"
 #include "engine/error.h"
-#include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/dump_step.h"
 #include "train/trainer.h"

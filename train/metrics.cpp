@@ -4,8 +4,8 @@
 #include <charconv>
 #include <fstream>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
-#include "train/atomic_file.h"
 
 namespace qstep {
 

@@ -11,10 +11,11 @@ Optimizer::Optimizer(Context& context, const CodecSettings& codec, const SgdSett
       parameter_count_(parameter_count),
       keep_quantized_(keep_quantized) {}
 
-void Optimizer::allocate(Arena& arena) {
+void Optimizer::allocate(Arena& arena, const ParameterStore& parameters) {
     variance_ = arena.allocate(DType::f64, {1});
     // A buffer of its own, so that a gradient that is not finite can still be looked at.
     if (quantizes() && keeps_quantized()) quantized_ = arena.allocate(DType::f32, {parameter_count_});
+    if (codec_->settings().error_feedback) codec_->set_residual(parameters.residual());
 }
 
 void Optimizer::step(Context& context, const ParameterStore& parameters, const StepState& state) {

@@ -20,8 +20,8 @@ class Optimizer {
               std::int64_t parameter_count, bool keep_quantized = false);
 
     /// Memory for the variance and, where it is kept, the quantized gradient; called once for each phase of
-    /// the arena.
-    void allocate(Arena& arena);
+    /// the arena, after the store is allocated in it. Error feedback works on the store's residual.
+    void allocate(Arena& arena, const ParameterStore& parameters);
 
     /// Quantizes and updates, in one launch where the device can and the quantized gradient is not kept
     /// (without quantization too, where it looks for numbers that are not finite); else quantize(), then

@@ -3,6 +3,7 @@
 
 #include "engine/error.h"
 #include "layers/model.h"
+#include "quant/codec_options.h"
 #include "train/option_values.h"
 
 namespace qstep {
@@ -14,23 +15,6 @@ using Json = nlohmann::ordered_json;
 constexpr unsigned kTraining = kTrain | kResume | kDumpStep;
 constexpr unsigned kRun = kTrain | kResume;
 constexpr unsigned kAnyJob = kTraining | kEvaluate;
-
-void set_levels(Options& options, const std::string& text) {
-    // The codec itself knows its limits and names them.
-    if (!parse_number(text, options.codec.levels))
-        fail_usage("--levels takes a whole number, not '{}'", text);
-}
-
-void set_bucket_size(Options& options, const std::string& text) {
-    if (!parse_number(text, options.codec.bucket_size))
-        fail_usage("--bucket-size takes a whole number, not '{}'", text);
-}
-
-void set_candidates(Options& options, const std::string& text) {
-    double& percent = options.codec.smart_candidates_percent;
-    if (!parse_number(text, percent) || !(percent > 0.0 && percent <= 100.0))
-        fail_usage("--smart-candidates takes a percentage above 0 and at most 100, not '{}'", text);
-}
 
 void set_milestones(Options& options, const std::string& text) {
     std::vector<std::int64_t> milestones;
@@ -78,24 +62,23 @@ std::vector<OptionSpec> model_options() {
          kAnyJob, AtResume::stored, text_into("data", &Options::data), get_from(&Options::data)},
         {"model", "", "NAME", listed(model_names()) + " (any resnet_N with N = 6n+2)", kAnyJob,
          AtResume::fixed, set_model, get_from(&Options::model)},
-        {"quant", "quantization-type", "CODEC",
-         "gradient codec: none, standard, smart, hadamard, exponential; a codec implies --optimizer "
-         "quantization",
-         kTraining, AtResume::fixed,
-         [](Options& options, const std::string& text) { options.codec.kind = parse_codec(text); },
-         [](const Options& options) { return Json(name_of(options.codec.kind)); }},
-        {"levels", "quantization-level", "K", "points a bucket is rounded to", kTraining, AtResume::fixed,
-         set_levels, [](const Options& options) { return Json(options.codec.levels); }},
-        {"bucket-size", "", "N", "elements of the flat gradient that share their points; -1: one bucket",
-         kTraining, AtResume::fixed, set_bucket_size,
-         [](const Options& options) { return Json(options.codec.bucket_size); }},
-        {"rounding", "", "MODE", "stochastic (unbiased) or nearest", kTraining, AtResume::fixed,
-         [](Options& options, const std::string& text) { options.codec.rounding = parse_rounding(text); },
-         [](const Options& options) { return Json(name_of(options.codec.rounding)); }},
-        {"smart-candidates", "", "PERCENT", "share of a bucket that smart looks at, at least 512 elements",
-         kTraining, AtResume::fixed, set_candidates,
-         [](const Options& options) { return Json(options.codec.smart_candidates_percent); }},
     };
+}
+
+// The codec's own table, as options of a run.
+std::vector<OptionSpec> gradient_options() {
+    std::vector<OptionSpec> specs;
+    for (const CodecOption& option : codec_options())
+        specs.push_back(
+            {option.name, option.alias, option.value,
+             option.help + (option.name == "quant" ? "; a codec implies --optimizer quantization" : ""),
+             kTraining, AtResume::fixed,
+             [&option](Options& options, const std::string& text) { option.set(options.codec, text); },
+             [&option](const Options& options) {
+                 return std::visit([](const auto& value) { return Json(value); }, option.get(options.codec));
+             },
+             option.newer});
+    return specs;
 }
 
 std::vector<OptionSpec> training_options() {
@@ -203,7 +186,8 @@ std::vector<OptionSpec> file_options() {
 const std::vector<OptionSpec>& option_table() {
     static const std::vector<OptionSpec> kTable = [] {
         std::vector<OptionSpec> table;
-        for (auto&& part : {model_options(), training_options(), machine_options(), file_options()})
+        for (auto&& part :
+             {model_options(), gradient_options(), training_options(), machine_options(), file_options()})
             table.insert(table.end(), part.begin(), part.end());
         return table;
     }();
@@ -242,9 +226,10 @@ void from_json(Options& options, const Json& values) {
     for (const OptionSpec& spec : option_table()) {
         if (!spec.get || spec.at_resume == AtResume::per_call) continue;
         const auto found = values.find(spec.name);
-        if (found == values.end()) fail_usage("the stored configuration lacks '{}'", spec.name);
-        spec.set(options, as_text(*found));
-        ++known;
+        const bool stored = found != values.end();
+        if (!stored && !spec.newer) fail_usage("the stored configuration lacks '{}'", spec.name);
+        spec.set(options, as_text(stored ? *found : spec.get(Options{})));
+        known += stored;
     }
     if (values.size() != known) fail_usage("the stored configuration has options this program does not know");
 }

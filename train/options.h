@@ -62,6 +62,8 @@ struct OptionSpec {
     std::function<void(Options&, const std::string&)> set;
     /// The value as config.json shows it; absent for a mere spelling of another option.
     std::function<nlohmann::ordered_json(const Options&)> get;
+    /// Files of before it existed lack it, and mean its default.
+    bool newer = false;
 };
 
 const std::vector<OptionSpec>& option_table();
@@ -72,7 +74,8 @@ const char* precision_name(const Options& options);
 enum class Selection { all, stored };
 /// Option names to values, in the table's order.
 nlohmann::ordered_json to_json(const Options& options, Selection selection);
-/// Sets what to_json(.., stored) wrote. Throws a usage error for unknown or missing names and bad values.
+/// Sets what to_json(.., stored) wrote, here or in an earlier version. Throws a usage error for unknown or
+/// missing names and bad values.
 void from_json(Options& options, const nlohmann::ordered_json& values);
 /// The value as it would be typed.
 std::string as_text(const nlohmann::ordered_json& value);

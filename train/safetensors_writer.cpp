@@ -2,8 +2,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
-#include "train/atomic_file.h"
 #include "train/safetensors.h"
 
 namespace qstep {

@@ -22,6 +22,7 @@ Session::Session(Context& context, const SessionSettings& settings)
     settings_.codec.seed = settings.seed;
     optimizer_ = std::make_unique<Optimizer>(context, settings_.codec, settings.sgd,
                                              parameters_.parameter_count(), settings.keep_quantized);
+    if (settings_.codec.error_feedback) parameters_.keep_residual();
     make_resident_sets();
     // The first layout only measures; its addresses are never touched.
     lay_out();
@@ -62,7 +63,7 @@ void Session::make_ready_for_capture() {
 
 void Session::lay_out() {
     parameters_.allocate(context_, persistent_, settings_.precision);
-    optimizer_->allocate(persistent_);
+    optimizer_->allocate(persistent_, parameters_);
     state_.learning_rate = persistent_.allocate(DType::f32, {1});
     state_.step = persistent_.allocate(DType::i64, {1});
     ledger_ = persistent_.allocate(DType::u8, {static_cast<std::int64_t>(sizeof(Ledger))});
@@ -225,9 +226,13 @@ std::string Session::non_finite_gradient() {
     return index < 0 ? "" : parameters_.parameter_at(index).name;
 }
 
-std::string Session::non_finite_weight() {
-    const std::int64_t index = first_non_finite(context_, parameters_.values());
-    return index < 0 ? "" : parameters_.parameter_at(index).name;
+std::string Session::non_finite_state() {
+    for (const auto& [what, tensor] :
+         {std::pair{"", parameters_.values()}, {"the residual of ", parameters_.residual()}}) {
+        const std::int64_t index = tensor ? first_non_finite(context_, tensor) : -1;
+        if (index >= 0) return fmt::format("{}{}", what, parameters_.parameter_at(index).name);
+    }
+    return "";
 }
 
 Network& Session::training_network(std::int64_t batch) {

@@ -85,8 +85,9 @@ class Session {
     double variance();
     /// Empty, or the name of the first parameter whose gradient in the last training step was not finite.
     std::string non_finite_gradient();
-    /// Empty, or the name of the first parameter that is not finite.
-    std::string non_finite_weight();
+    /// Empty, or what of the state is not finite: the first such parameter, else the first parameter's
+    /// residual.
+    std::string non_finite_state();
 
     Sums training_sums();
     void set_training_sums(const Sums& sums);

@@ -154,12 +154,15 @@ void Trainer::look() {
 }
 
 void Trainer::fail(const Fault& fault) const {
-    const std::string what =
-        fault.parameter.empty()
-            ? fmt::format("the loss is {}", fault.loss)
-            : fmt::format("the gradient of {} is not finite (loss {})", fault.parameter, fault.loss);
-    fail_run("{} in step {} (epoch {}): a smaller --lr may help; {}", what, fault.step + 1,
-             progress_.epoch + 1, what_is_kept());
+    std::string what = fmt::format("the loss is {}", fault.loss), advice = "a smaller --lr may help";
+    if (!fault.parameter.empty()) {
+        what = fmt::format("the gradient of {} is not finite (loss {})", fault.parameter, fault.loss);
+    } else if (std::isfinite(fault.loss)) {
+        what = "the residual of error feedback, which grows on codecs this coarse, is beyond float32";
+        advice = "a smaller --ef-alpha or more --levels may help";
+    }
+    fail_run("{} in step {} (epoch {}): {}; {}", what, fault.step + 1, progress_.epoch + 1, advice,
+             what_is_kept());
 }
 
 std::string Trainer::what_is_kept() const {
@@ -202,9 +205,9 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
 }
 
 void Trainer::save() {
-    const std::string parameter = session_.non_finite_weight();
-    if (!parameter.empty())
-        fail_run("{} is not finite after step {}: a smaller --lr may help; {}", parameter, progress_.step,
+    const std::string broken = session_.non_finite_state();
+    if (!broken.empty())
+        fail_run("{} is not finite after step {}: a smaller --lr may help; {}", broken, progress_.step,
                  what_is_kept());
     save_checkpoint(folder_.checkpoint(), session_.context(), session_.parameters(), options_, progress_);
     saved_step_ = progress_.step;

@@ -33,6 +33,7 @@ class Runner {
         bench::add_batch_norm(benchmarks_);
         bench::add_convolution(benchmarks_);
         bench::add_step_ends(benchmarks_);
+        if (settings.device.kind == DeviceKind::cuda) bench::add_weight_copies(benchmarks_);
         for (const bench::Benchmark& each : benchmarks_)
             benchmark::RegisterBenchmark(each.name.c_str(),
                                          [this, &each](benchmark::State& state) { run(state, each); })

@@ -64,11 +64,33 @@ Work update(Context&, Tensors& tensors, const Codec& c) {
             }};
 }
 
+Work encode(Context&, Tensors& tensors, const Codec& c) {
+    const Tensor stream = tensors.zeros(DType::u8, {c.codec->stream_bytes()});
+    return {
+        .elements = c.in.count(), .bytes = bytes_of({c.in, stream}), .launch = [c, stream](Context& context) {
+            c.codec->encode(context, stream, c.in, c.step, c.variance);
+        }};
+}
+
+Work decode(Context&, Tensors& tensors, const Codec& c) {
+    const Tensor stream = tensors.zeros(DType::u8, {c.codec->stream_bytes()});
+    const Tensor out = tensors.zeros(DType::f32, c.in.shape);
+    return {.elements = c.in.count(),
+            .bytes = bytes_of({stream, out}),
+            .launch = [c, out, stream](Context& context) { c.codec->decode(context, out, stream); },
+            .prepare = [c, stream](
+                           Context& context) { c.codec->encode(context, stream, c.in, c.step, c.variance); }};
+}
+
 struct Mode {
     const char* name;
     Work (*make)(Context&, Tensors&, const Codec&);
 };
-constexpr Mode kModes[] = {{"quantize", quantize}, {"in_place", quantize_in_place}, {"update", update}};
+constexpr Mode kModes[] = {{"quantize", quantize},
+                           {"in_place", quantize_in_place},
+                           {"update", update},
+                           {"encode", encode},
+                           {"decode", decode}};
 
 }  // namespace
 

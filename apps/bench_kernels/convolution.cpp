@@ -13,10 +13,12 @@ struct Tested {
         : shape(conv),
           x(tensors.random(dtype, conv.x())),
           y(tensors.random(dtype, conv.y())),
-          w(tensors.random(DType::f32, conv.w())),
           dx(tensors.zeros(dtype, conv.x())),
-          dw(tensors.zeros(DType::f32, conv.w())),
           multiply_adds(conv.y().count() * conv.in_channels * conv.kernel_h * conv.kernel_w) {
+        const WeightLayout layout = layout_of(context, WeightUse::convolution, conv.w(), dtype);
+        w = tensors.random(layout.dtype, layout.shape);
+        dw =
+            layout.gradient ? tensors.zeros(layout.dtype, layout.shape) : tensors.zeros(DType::f32, conv.w());
         const Shape channels{conv.out_channels};
         stats = {tensors.filled(channels, 0.1f), tensors.filled(channels, 2.0f)};
         parameters = {tensors.filled(channels, 1.0f), tensors.filled(channels, 0.0f),
@@ -32,7 +34,7 @@ struct Tested {
     }
 
     Conv2dShape shape;
-    Tensor x, y, w, dx, dw;
+    Tensor x, y, dx, w, dw;
     std::int64_t multiply_adds;
     BatchNormStats stats;
     BatchNormParameters parameters;
@@ -70,6 +72,26 @@ Work backward_through_batch_norm(Tensors& tensors, const Tested& t) {
     });
 }
 
+/// Six 3x3 convolutions a stage: nearly ResNet-20.
+Work all_copies(Context& context, Tensors& tensors, DType dtype, bool gradients) {
+    std::vector<WeightCopy> copies;
+    Work work;
+    for (const std::int64_t channels : {16, 32, 64})
+        for (int layer = 0; layer < 6; ++layer) {
+            const Shape master{channels, channels, 3, 3};
+            const WeightLayout layout = layout_of(context, WeightUse::convolution, master, dtype);
+            const WeightCopy& copy = copies.emplace_back(WeightCopy{
+                tensors.random(DType::f32, master), tensors.zeros(DType::f32, master),
+                tensors.zeros(layout.dtype, layout.shape), tensors.random(layout.dtype, layout.shape)});
+            work.elements += master.count();
+            work.bytes += bytes_of({copy.weight, copy.copy});
+        }
+    work.launch = [copies, gradients](Context& on) {
+        gradients ? collect_weight_gradients(on, copies) : make_weight_copies(on, copies);
+    };
+    return work;
+}
+
 struct Pass {
     const char* name;
     Work (*make)(Tensors&, const Tested&);
@@ -94,6 +116,16 @@ void add_convolution(std::vector<Benchmark>& to) {
                                   return pass.make(tensors, Tested(context, tensors, dtype, shape));
                               }});
             }
+}
+
+void add_weight_copies(std::vector<Benchmark>& to) {
+    for (const auto& [name, gradients] :
+         {std::pair{"make_weight_copies", false}, {"collect_weight_gradients", true}})
+        for (const DType dtype : kFloats)
+            to.push_back(
+                {fmt::format("{}/{}", name, name_of(dtype)), [=](Context& context, Tensors& tensors) {
+                     return all_copies(context, tensors, dtype, gradients);
+                 }});
 }
 
 }  // namespace qstep::bench

@@ -76,6 +76,7 @@ Measurement::Measurement(Device device, int threads, const Benchmark& benchmark)
     copy_to_ = tensors_.zeros(DType::u8, {copied});
     copy_from_ = tensors_.zeros(DType::u8, {copied});
     context_.workspace().freeze();
+    if (work_.prepare) work_.prepare(context_);
     const bool on_gpu = device.kind == DeviceKind::cuda;
     batch_ = std::make_unique<Batch>(context_, on_gpu && work_.restore ? with_restore(work_) : work_.launch);
     if (on_gpu && work_.restore)

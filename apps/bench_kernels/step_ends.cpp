@@ -88,9 +88,10 @@ Work linear(Context& context, Tensors& tensors, DType dtype) {
     const LinearShape shape{kBatch, kFeatures, kClasses};
     const Tensor x = tensors.random(dtype, {kBatch, kFeatures}), dx = tensors.zeros(dtype, x.shape);
     const Tensor y = tensors.zeros(dtype, {kBatch, kClasses}), dy = tensors.random(dtype, y.shape);
-    const Tensor w = tensors.random(DType::f32, {kClasses, kFeatures}),
-                 bias = tensors.filled({kClasses}, 0.0f);
-    const Tensor dw = tensors.zeros(DType::f32, w.shape), dbias = tensors.zeros(DType::f32, {kClasses});
+    const Tensor dw = tensors.zeros(DType::f32, {kClasses, kFeatures});
+    const Tensor dbias = tensors.zeros(DType::f32, {kClasses});
+    const DType weights = layout_of(context, WeightUse::linear, dw.shape, dtype).dtype;
+    const Tensor w = tensors.random(weights, dw.shape), bias = tensors.zeros(weights, dbias.shape);
     context.workspace().reserve(linear_workspace(context, shape, dtype));
     return {.elements = y.count(),
             .bytes = bytes_of({x, w, bias, y, dy, w, dx, dy, x, dw, dbias}),

@@ -84,6 +84,10 @@ Tensor Tensors::indices(std::int64_t count, std::int64_t below) {
     return tensor;
 }
 
+WeightLayout layout_of(const Context& context, WeightUse use, const Shape& master, DType precision) {
+    return weight_layout(context, use, master, precision).value_or(WeightLayout{DType::f32, master, true});
+}
+
 std::int64_t bytes_of(std::initializer_list<Tensor> tensors) {
     std::size_t bytes = 0;
     for (const Tensor& tensor : tensors) bytes += tensor.bytes();

@@ -10,6 +10,7 @@
 
 #include "engine/context.h"
 #include "engine/tensor.h"
+#include "kernels/weight_copies.h"
 
 namespace qstep::bench {
 
@@ -45,6 +46,9 @@ class Tensors {
     std::vector<void*> memory_;
 };
 
+/// The layout in which the device's kernels take a weight: its own where there is no other.
+WeightLayout layout_of(const Context& context, WeightUse use, const Shape& master, DType precision);
+
 struct Work {
     std::int64_t elements = 0;
     /// Memory traffic of a launch: each input once, each output once.
@@ -55,6 +59,8 @@ struct Work {
     /// Where a launch overwrites what the next one would read: a launch that puts it back. Absent where
     /// launches may follow each other as they are.
     std::function<void(Context&)> restore = nullptr;
+    /// Once before all launches, when there is workspace; may be absent.
+    std::function<void(Context&)> prepare = nullptr;
 };
 
 /// Sum over tensors; list once each that is read and each that is written.
@@ -72,5 +78,7 @@ void add_elementwise(std::vector<Benchmark>& to);
 void add_batch_norm(std::vector<Benchmark>& to);
 void add_convolution(std::vector<Benchmark>& to);
 void add_step_ends(std::vector<Benchmark>& to);
+/// Only for devices that keep copies of weights: GPUs.
+void add_weight_copies(std::vector<Benchmark>& to);
 
 }  // namespace qstep::bench

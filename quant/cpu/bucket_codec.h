@@ -36,26 +36,28 @@ struct BucketKernels {
 /// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
 #define QSTEP_BUCKET_VARIANT(isa, attributes)                                                             \
     attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                         \
-        SimdGroup group;                                                                                  \
+        SimdGroupOf<Isa::isa> group;                                                                      \
         return Algorithm::measure(group, x, n);                                                           \
     }                                                                                                     \
     attributes void fit_##isa(Algorithm::Fit& fit, const Algorithm::Measure& measure, const float* x,     \
                               std::int64_t n, const FitContext& context) {                                \
-        SimdGroup group;                                                                                  \
+        SimdGroupOf<Isa::isa> group;                                                                      \
         Algorithm::fit(group, fit, measure, x, n, context);                                               \
     }                                                                                                     \
     attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,  \
                                   const Draws& draws) {                                                   \
-        SimdGroup group;                                                                                  \
+        SimdGroupOf<Isa::isa> group;                                                                      \
         return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                  \
     }                                                                                                     \
     attributes double encode_##isa(const Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x, \
                                    std::int64_t n, const Draws& draws) {                                  \
-        return encode_chunk<Algorithm>(fit, to, bits, x, n, draws);                                       \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return encode_chunk<Algorithm>(group, fit, to, bits, x, n, draws);                                \
     }                                                                                                     \
     attributes bool decode_##isa(float* out, std::int64_t n, const std::uint32_t* words,                  \
                                  const Parameters& parameters, const std::uint8_t* from, int bits) {      \
-        return decode_chunk<Algorithm>(out, n, words, parameters, from, bits);                            \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return decode_chunk<Algorithm>(group, out, n, words, parameters, from, bits);                     \
     }
 #define QSTEP_BUCKET_KERNELS()                                                                     \
     QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                                                       \

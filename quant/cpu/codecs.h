@@ -1,4 +1,4 @@
-// The CPU codecs, one maker a kind; `isa` is for tests, everyone else takes best_isa(). Arguments as
+// The CPU codecs and what makes them; `isa` is for tests, everyone else takes best_isa(). Arguments as
 // make_codec (quant/codec.h), already validated.
 #pragma once
 
@@ -11,14 +11,14 @@ namespace qstep::quant::cpu {
 
 std::unique_ptr<GradientCodec> make_none(Context& context, const CodecSettings& settings, std::int64_t count,
                                          Isa isa);
-std::unique_ptr<GradientCodec> make_standard(Context& context, const CodecSettings& settings,
-                                             std::int64_t count, Isa isa);
 std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings, std::int64_t count,
                                           Isa isa);
 std::unique_ptr<GradientCodec> make_hadamard(Context& context, const CodecSettings& settings,
                                              std::int64_t count, Isa isa);
-std::unique_ptr<GradientCodec> make_exponential(Context& context, const CodecSettings& settings,
-                                                std::int64_t count, Isa isa);
+/// The codec that is this algorithm (quant/formulas.h), defined in the file of its name.
+template <typename Algorithm>
+std::unique_ptr<GradientCodec> make_formula(Context& context, const CodecSettings& settings,
+                                            std::int64_t count, Isa isa);
 
 /// The one of settings.kind.
 std::unique_ptr<GradientCodec> make(Context& context, const CodecSettings& settings, std::int64_t count,

@@ -49,10 +49,9 @@ inline void unpack_codes(CodeBuffer& buffer, const std::uint8_t* from, std::int6
 }
 
 /// Rounds x[0..n), n <= kChunk, to packed codes; returns the spread as round_bucket.
-template <typename Algorithm>
-inline double encode_chunk(const typename Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x,
-                           std::int64_t n, const Draws& draws) {
-    SimdGroup group;
+template <typename Algorithm, typename Group>
+inline double encode_chunk(Group& group, const typename Algorithm::Fit& fit, std::uint8_t* to, int bits,
+                           const float* x, std::int64_t n, const Draws& draws) {
     CodeBuffer buffer;
     const IndexStore<Algorithm, std::uint16_t*> store{typename Algorithm::Decoder(fit), buffer.codes};
     const double spread = round_bucket<Algorithm>(group, fit, store, x, n, draws);
@@ -62,10 +61,9 @@ inline double encode_chunk(const typename Algorithm::Fit& fit, std::uint8_t* to,
 
 /// out[0..n) from packed codes, n <= kChunk, and the bucket's header. False if a code is none, or if the bits
 /// behind the last are not 0.
-template <typename Algorithm>
-inline bool decode_chunk(float* out, std::int64_t n, const std::uint32_t* words, const Parameters& parameters,
-                         const std::uint8_t* from, int bits) {
-    SimdGroup group;
+template <typename Algorithm, typename Group>
+inline bool decode_chunk(Group& group, float* out, std::int64_t n, const std::uint32_t* words,
+                         const Parameters& parameters, const std::uint8_t* from, int bits) {
     CodeBuffer buffer;
     unpack_codes(buffer, from, n, bits);
     const auto top = static_cast<std::uint32_t>(parameters.levels - 1);

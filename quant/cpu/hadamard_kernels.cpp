@@ -6,9 +6,9 @@ namespace qstep::quant::cpu {
 
 namespace {
 
-inline double encode_whole(std::uint8_t* header, std::uint8_t* to, int bits, const float* x,
+template <typename Group>
+inline double encode_whole(Group& group, std::uint8_t* header, std::uint8_t* to, int bits, const float* x,
                            const WholeHadamard& bucket, const Parameters& parameters, const Draws& draws) {
-    SimdGroup group;
     const auto scale = Hadamard::scale(Hadamard::measure(group, x, bucket.n), bucket.padded);
     if (!scale.finite) {
         write_hadamard_header(header, scale, {});
@@ -18,13 +18,14 @@ inline double encode_whole(std::uint8_t* header, std::uint8_t* to, int bits, con
     const Standard::Fit fit =
         Hadamard::rotate(group, x, bucket.n, bucket.y, bucket.padded, parameters, scale, bucket.signs);
     write_hadamard_header(header, scale, fit);
-    return encode_chunk<Standard>(fit, to, bits, bucket.y, bucket.padded, draws) * scale.variance;
+    return encode_chunk<Standard>(group, fit, to, bits, bucket.y, bucket.padded, draws) * scale.variance;
 }
 
-inline bool decode_whole(float* out, const std::uint32_t* words, const std::uint8_t* from, int bits,
-                         const WholeHadamard& bucket, const Parameters& parameters) {
-    SimdGroup group;
-    if (!decode_chunk<Standard>(bucket.y, bucket.padded, words + 1, parameters, from, bits)) return false;
+template <typename Group>
+inline bool decode_whole(Group& group, float* out, const std::uint32_t* words, const std::uint8_t* from,
+                         int bits, const WholeHadamard& bucket, const Parameters& parameters) {
+    if (!decode_chunk<Standard>(group, bucket.y, bucket.padded, words + 1, parameters, from, bits))
+        return false;
     const auto scale = Hadamard::scale_from(words, bucket.padded);
     if (!scale.finite) {
         Hadamard::fill_not_a_number(group, out, bucket.n);
@@ -38,57 +39,60 @@ inline bool decode_whole(float* out, const std::uint32_t* words, const std::uint
 #define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                              \
     attributes double quantize_##isa(float* out, const float* x, const WholeHadamard& bucket,                \
                                      const Parameters& parameters, const Draws& draws) {                     \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         return Hadamard::quantize(group, out, x, bucket.n, bucket.y, bucket.padded, parameters, draws,       \
                                   bucket.signs);                                                             \
     }                                                                                                        \
     attributes double encode_##isa(std::uint8_t* header, std::uint8_t* to, int bits, const float* x,         \
                                    const WholeHadamard& bucket, const Parameters& parameters,                \
                                    const Draws& draws) {                                                     \
-        return encode_whole(header, to, bits, x, bucket, parameters, draws);                                 \
+        SimdGroupOf<Isa::isa> group;                                                                         \
+        return encode_whole(group, header, to, bits, x, bucket, parameters, draws);                          \
     }                                                                                                        \
     attributes bool decode_##isa(float* out, const std::uint32_t* words, const std::uint8_t* from, int bits, \
                                  const WholeHadamard& bucket, const Parameters& parameters) {                \
-        return decode_whole(out, words, from, bits, bucket, parameters);                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
+        return decode_whole(group, out, words, from, bits, bucket, parameters);                              \
     }                                                                                                        \
     attributes Extent magnitudes_##isa(const float* x, std::int64_t n) {                                     \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         return Hadamard::measure(group, x, n);                                                               \
     }                                                                                                        \
     attributes void rotate_##isa(float* y, const float* x, std::int64_t n, const Hadamard::Scale& scale,     \
                                  const Signs& signs) {                                                       \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         Hadamard::load(group, y, kChunk, x, n, scale, signs);                                                \
         group.walsh_hadamard(y, kChunk, 1);                                                                  \
     }                                                                                                        \
     attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t column, float* strip) {          \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         Hadamard::transform_columns(group, y, rows, kChunk, column, strip);                                  \
     }                                                                                                        \
     attributes Extent extent_##isa(const float* y) {                                                         \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         return Standard::measure(group, y, kChunk);                                                          \
     }                                                                                                        \
     attributes double round_##isa(const Standard::Fit& fit, float* y, const Draws& draws) {                  \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         const double spread = round_to_values<Standard>(group, fit, y, y, kChunk, draws);                    \
         group.walsh_hadamard(y, kChunk, 1);                                                                  \
         return spread;                                                                                       \
     }                                                                                                        \
     attributes double encode_chunk_##isa(const Standard::Fit& fit, std::uint8_t* to, int bits,               \
                                          const float* y, const Draws& draws) {                               \
-        return encode_chunk<Standard>(fit, to, bits, y, kChunk, draws);                                      \
+        SimdGroupOf<Isa::isa> group;                                                                         \
+        return encode_chunk<Standard>(group, fit, to, bits, y, kChunk, draws);                               \
     }                                                                                                        \
     attributes bool decode_chunk_##isa(float* y, const std::uint32_t* words, const std::uint8_t* from,       \
                                        int bits, const Parameters& parameters) {                             \
-        SimdGroup group;                                                                                     \
-        const bool good = decode_chunk<Standard>(y, kChunk, words, parameters, from, bits);                  \
+        SimdGroupOf<Isa::isa> group;                                                                         \
+        const bool good = decode_chunk<Standard>(group, y, kChunk, words, parameters, from, bits);           \
         group.walsh_hadamard(y, kChunk, 1);                                                                  \
         return good;                                                                                         \
     }                                                                                                        \
     attributes void store_##isa(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,    \
                                 const Signs& signs) {                                                        \
-        SimdGroup group;                                                                                     \
+        SimdGroupOf<Isa::isa> group;                                                                         \
         Hadamard::store(group, out, y, n, scale, signs);                                                     \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_HADAMARD_VARIANT)

@@ -7,6 +7,7 @@
 
 #include "quant/cpu/bucket_codec.h"
 #include "quant/cpu/codecs.h"
+#include "quant/formulas.h"
 
 namespace qstep::quant::cpu {
 
@@ -14,7 +15,7 @@ namespace {
 
 #define QSTEP_FINITE_VARIANT(isa, attributes)                                \
     attributes bool finite_##isa(const float* x, std::int64_t n) {           \
-        SimdGroup group;                                                     \
+        SimdGroupOf<Isa::isa> group;                                         \
         return group.extent(n, [=](std::int64_t i) { return x[i]; }).finite; \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_FINITE_VARIANT)
@@ -80,16 +81,15 @@ std::unique_ptr<GradientCodec> make(Context& context, const CodecSettings& setti
     switch (settings.kind) {
         case CodecKind::none:
             return make_none(context, settings, count, isa);
-        case CodecKind::standard:
-            return make_standard(context, settings, count, isa);
         case CodecKind::smart:
             return make_smart(context, settings, count, isa);
         case CodecKind::hadamard:
             return make_hadamard(context, settings, count, isa);
-        case CodecKind::exponential:
-            return make_exponential(context, settings, count, isa);
+        default:
+            return with_formula(settings, [&]<typename Tag>(Tag) {
+                return make_formula<typename Tag::Algorithm>(context, settings, count, isa);
+            });
     }
-    QSTEP_CHECK(false, "unknown codec {}", static_cast<int>(settings.kind));
 }
 
 Call begin_call(Context& context, const CodecSettings& settings, std::int64_t count, const Tensor& out,
@@ -102,7 +102,7 @@ Call begin_call(Context& context, const CodecSettings& settings, std::int64_t co
     check_tensor(step, "step", DType::i64, {1});
     check_tensor(variance, "variance", DType::f64, {1});
     const auto number = static_cast<std::uint32_t>(*step.as<std::int64_t>());
-    const Draws draws{{settings.seed, Purpose::rounding, number}, 0, settings.rounding == Rounding::nearest};
+    const Draws draws{{settings.seed, Purpose::rounding, number}, 0, rounds_to_nearest(settings)};
     return {to, from, number, draws, context.threads(), nullptr};
 }
 

@@ -1,11 +1,14 @@
-// The Group (quant/group.h) of the CPU: one thread whose loops over elements are vectorised. Nothing here
-// names an instruction set: quant/cpu/isa.h compiles the callers for several.
+// The Group (quant/group.h) of the CPU: one thread whose loops over elements are vectorised. Loops here name
+// no instruction set: quant/cpu/isa.h compiles the callers for several. Two that compilers make badly are
+// written out for AVX-512 in quant/cpu/avx512.h.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <utility>
 
+#include "quant/cpu/avx512.h"
+#include "quant/cpu/isa.h"
 #include "quant/group.h"
 
 namespace qstep::quant::cpu {
@@ -28,8 +31,10 @@ inline void philox_rounds(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t
 
 /// Words of Philox blocks block0 .. block0 + 15, that is of 64 consecutive elements, as stream.block() gives
 /// them. block0: a multiple of 16.
+template <Isa isa>
 inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream& stream,
                             std::uint64_t block0) {
+    if constexpr (isa == Isa::avx512 && kAvx512Written) return philox_64_words_avx512(words, stream, block0);
     const auto high = static_cast<std::uint32_t>(block0 >> 32), low = static_cast<std::uint32_t>(block0);
     const auto purpose = static_cast<std::uint32_t>(stream.purpose), step = stream.step;
     const auto k0 = static_cast<std::uint32_t>(stream.seed),
@@ -45,7 +50,9 @@ inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream&
     }
 }
 
-class SimdGroup {
+/// `isa`: what the caller is compiled for, or less.
+template <Isa isa>
+class SimdGroupOf {
   public:
     static constexpr std::int64_t rank() { return 0; }
     static constexpr std::int64_t size() { return 1; }
@@ -75,7 +82,8 @@ class SimdGroup {
 
     template <typename F>
     static double sum(std::int64_t n, F f) {
-        alignas(64) double lanes[kSumLanes] = {};
+        alignas(64) double lanes[kSumLanes];
+        clear(lanes);
         for (std::int64_t base = 0; base < n; base += kSumLanes)
             add_to_lanes(lanes, std::min(kSumLanes, n - base), [=](std::int64_t i) { return f(base + i); });
         return fold(lanes, n);
@@ -83,7 +91,8 @@ class SimdGroup {
 
     template <typename F>
     static double sum(std::int64_t n, const Draws& draws, F f) {
-        alignas(64) double lanes[kSumLanes] = {};
+        alignas(64) double lanes[kSumLanes];
+        clear(lanes);
         alignas(64) std::uint32_t words[kDrawTile + 2 * kBatch];
         if (draws.nearest) std::fill(words, words + kDrawTile, Draws::kHalf);
         for (std::int64_t tile = 0; tile < n; tile += kDrawTile) {
@@ -93,7 +102,7 @@ class SimdGroup {
                 const std::uint64_t first = draws.first + static_cast<std::uint64_t>(tile);
                 const auto skip = static_cast<std::int64_t>(first % kBatch);
                 for (std::int64_t i = 0; i < skip + tile_size; i += kBatch)
-                    philox_64_words(words + i, draws.stream, (first / kBatch * kBatch + i) / 4);
+                    philox_64_words<isa>(words + i, draws.stream, (first / kBatch * kBatch + i) / 4);
                 word += skip;
             }
             for (std::int64_t base = 0; base < tile_size; base += kSumLanes)
@@ -113,7 +122,7 @@ class SimdGroup {
         std::uint64_t batch = ~std::uint64_t{0};
         for (std::int64_t begin = -skip; begin < n; begin += run) {
             const std::uint64_t index = (signs.first + static_cast<std::uint64_t>(begin)) / Signs::kRun;
-            if (index / 4 != batch) philox_64_words(words, signs.stream, (batch = index / 4) * 16);
+            if (index / 4 != batch) philox_64_words<isa>(words, signs.stream, (batch = index / 4) * 16);
             const std::uint32_t* own = words + index % 4 * Signs::kWords;
             for (std::int64_t bit = 0; bit < 32; ++bit) {
 #pragma omp simd
@@ -126,9 +135,35 @@ class SimdGroup {
     }
 
     static void walsh_hadamard(float* x, std::int64_t n, std::int64_t from) {
-        if (from > 1 || n < 8) return stages(x, n, from);
+        if (from > 1 || n < 16) {
+            if (from > 1 || n < 8) return stages(x, n, from);
+            return first_three_stages(x);
+        }
+        if constexpr (isa == Isa::avx512 && kAvx512Written) {
+            for (std::int64_t i = 0; i < n; i += 16) first_four_stages_avx512(x + i);
+            return stages(x, n, 16);
+        }
         for (std::int64_t i = 0; i < n; i += 8) first_three_stages(x + i);
         stages(x, n, 8);
+    }
+
+    /// Neighbours are counted in two tables, so that an element rarely waits for the one before it.
+    template <typename F>
+    static void count(std::uint32_t* counts, std::int64_t size, std::int64_t n, F f) {
+        std::fill(counts, counts + 2 * size, 0u);
+        std::int32_t cell[kDrawTile];
+        for (std::int64_t tile = 0; tile < n; tile += kDrawTile) {
+            const std::int64_t tile_size = std::min(kDrawTile, n - tile);
+#pragma omp simd
+            for (std::int64_t i = 0; i < tile_size; ++i) cell[i] = f(tile + i);
+            std::int64_t i = 0;
+            for (; i + 1 < tile_size; i += 2) {
+                ++counts[2 * cell[i]];
+                ++counts[2 * cell[i + 1] + 1];
+            }
+            if (i < tile_size) ++counts[2 * cell[i]];
+        }
+        for (std::int64_t c = 0; c < size; ++c) counts[c] = counts[2 * c] + counts[2 * c + 1];
     }
 
     /// Radix sort by bytes from the lowest; bytes that all keys share are skipped.
@@ -152,68 +187,105 @@ class SimdGroup {
         if (from != keys) std::copy(from, from + n, keys);
     }
 
-    template <typename Range, typename Cost, typename Store>
-    static void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) {
-        for (std::int64_t item = 0; item < items; ++item) {
-            const auto bounds = range(item);
-            const std::int64_t low = bounds.low, high = bounds.high;
-            if (high - low < kFew) {
-                // Most ranges are this short; a fixed number of costs spares the branches.
-                double best = cost(item, low);
-                std::int64_t index = low;
-                for (std::int64_t l = 1; l < kFew; ++l) {
-                    const double value = cost(item, low + l);
-                    const bool better = (value < best) & (low + l <= high);
-                    best = better ? value : best;
-                    index = better ? low + l : index;
-                }
-                store(item, index, best);
-                continue;
+    template <typename Range, typename Target, typename Store>
+    static void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
+                                Store store) {
+        for (std::int64_t block = 0; block < blocks; ++block) {
+            alignas(64) Contest contest;
+            for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+                const LineTarget at = target(block, l);
+                contest.value[l] = at.value;
+                contest.slope[l] = at.slope;
+                contest.last[l] = at.last;
             }
-            double best[kArgminPadding];
-            std::int64_t index[kArgminPadding];
-#pragma omp simd
-            for (std::int64_t l = 0; l < kArgminPadding; ++l) {
-                const double value = cost(item, low + l);
-                best[l] = low + l <= high ? value : std::numeric_limits<double>::infinity();
-                index[l] = low + l;
-            }
-            for (std::int64_t base = low + kArgminPadding; base <= high; base += kArgminPadding) {
-#pragma omp simd
-                for (std::int64_t l = 0; l < kArgminPadding; ++l) {
-                    const double value = cost(item, base + l);
-                    const bool better = (value < best[l]) & (base + l <= high);
-                    best[l] = better ? value : best[l];
-                    index[l] = better ? base + l : index[l];
-                }
-            }
-            fold_argmin<kArgminPadding / 2>(best, index);
-            store(item, index[0], best[0]);
+            const IndexRange search = range(block);
+            find_least(lines, search.low, search.high, contest);
+            for (std::int64_t l = 0; l < kArgminBlock; ++l)
+                store(block, l, contest.index[l], contest.least[l]);
         }
     }
 
   private:
-    static constexpr std::int64_t kFew = 4;
     static constexpr std::int64_t kBatch = 64;
     static constexpr std::int64_t kDrawTile = 1024;
+
+    /// Lanes of for_each_argmin: what they look for and what they found.
+    struct Contest {
+        double value[kArgminBlock], slope[kArgminBlock];
+        std::int64_t last[kArgminBlock];
+        double least[kArgminBlock];
+        std::int64_t index[kArgminBlock];
+    };
+
+    /// Offers line i to all lanes.
+    static void offer(const Lines& lines, std::int64_t i, const Contest& lanes, double* least,
+                      std::int64_t* index) {
+#pragma omp simd
+        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+            const double here = lines.at(i, lanes.value[l], lanes.slope[l]);
+            const bool better = (here < least[l]) & (i <= lanes.last[l]);
+            least[l] = better ? here : least[l];
+            index[l] = better ? i : index[l];
+        }
+    }
+    /// Of two winners the lower, and of equals the first.
+    static void merge_winners(double* least, std::int64_t* index, const double* others,
+                              const std::int64_t* other_index) {
+#pragma omp simd
+        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+            const bool wins =
+                (others[l] < least[l]) | ((others[l] == least[l]) & (other_index[l] < index[l]));
+            least[l] = wins ? others[l] : least[l];
+            index[l] = wins ? other_index[l] : index[l];
+        }
+    }
+
+    /// Four neighbouring lines are offered to four sets of winners, because each comparison waits for the one
+    /// before it. All arrays are copied, by loops of their own, so that the compiler keeps them in registers.
+    static void find_least(const Lines& lines, std::int64_t low, std::int64_t high, Contest& contest) {
+        constexpr std::int64_t kSets = kArgminPadding + 1;
+        static_assert(kSets == 4);
+        double least[kSets][kArgminBlock];
+        std::int64_t index[kSets][kArgminBlock];
+        Contest lanes;
+        const Lines copied = lines;
+#pragma omp simd
+        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+            lanes.value[l] = contest.value[l];
+            lanes.slope[l] = contest.slope[l];
+            lanes.last[l] = contest.last[l] < high ? contest.last[l] : high;
+            least[0][l] = least[1][l] = least[2][l] = least[3][l] = std::numeric_limits<double>::infinity();
+            index[0][l] = index[1][l] = index[2][l] = index[3][l] = low;
+        }
+        for (std::int64_t i = low; i <= high; i += kSets) {
+            offer(copied, i, lanes, least[0], index[0]);
+            offer(copied, i + 1, lanes, least[1], index[1]);
+            offer(copied, i + 2, lanes, least[2], index[2]);
+            offer(copied, i + 3, lanes, least[3], index[3]);
+        }
+        merge_winners(least[0], index[0], least[1], index[1]);
+        merge_winners(least[2], index[2], least[3], index[3]);
+        merge_winners(least[0], index[0], least[2], index[2]);
+#pragma omp simd
+        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+            contest.least[l] = least[0][l];
+            contest.index[l] = index[0][l];
+        }
+    }
+
+    /// From a 0 that the compiler does not know it makes vector stores; of another, an instruction that takes
+    /// long to start.
+    static void clear(double* lanes) {
+        volatile double source = 0.0;
+        const double zero = source;
+#pragma omp simd
+        for (std::int64_t i = 0; i < kSumLanes; ++i) lanes[i] = zero;
+    }
 
     template <typename F>
     static void add_to_lanes(double* lanes, std::int64_t count, F f) {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) lanes[i] += f(i);
-    }
-
-    template <int Half>
-    static void fold_argmin(double* best, std::int64_t* index) {
-#pragma omp simd
-        for (int l = 0; l < Half; ++l) {
-            const double mine = best[l], other = best[l + Half];
-            const std::int64_t my_index = index[l], other_index = index[l + Half];
-            const bool wins = (other < mine) | ((other == mine) & (other_index < my_index));
-            best[l] = wins ? other : mine;
-            index[l] = wins ? other_index : my_index;
-        }
-        if constexpr (Half > 1) fold_argmin<Half / 2>(best, index);
     }
 
     /// Lanes that no element reached hold +0, and folding them changes nothing.
@@ -227,18 +299,58 @@ class SimdGroup {
         return lanes[0];
     }
 
-    static void butterflies(float* x, float* y, std::int64_t n) {
+    /// The stages h = from, 2 from, ...: as many as fit into a pass, three at most.
+    static void stages(float* x, std::int64_t n, std::int64_t from) {
+        std::int64_t h = from;
+        for (; 8 * h <= n; h *= 8)
+            for (std::int64_t i = 0; i < n; i += 8 * h) three_stages(x + i, h);
+        if (4 * h <= n) {
+            for (std::int64_t i = 0; i < n; i += 4 * h) two_stages(x + i, h);
+            h *= 4;
+        }
+        if (2 * h <= n)
+            for (std::int64_t i = 0; i < n; i += 2 * h) one_stage(x + i, h);
+    }
+
+    static void one_stage(float* x, std::int64_t h) {
+        float* y = x + h;
 #pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i) {
+        for (std::int64_t i = 0; i < h; ++i) {
             const float a = x[i], b = y[i];
             x[i] = a + b;
             y[i] = a - b;
         }
     }
 
-    static void stages(float* x, std::int64_t n, std::int64_t from) {
-        for (std::int64_t h = from; h < n; h *= 2)
-            for (std::int64_t i = 0; i < n; i += 2 * h) butterflies(x + i, x + i + h, h);
+    static void two_stages(float* x, std::int64_t h) {
+        float *x1 = x + h, *x2 = x1 + h, *x3 = x2 + h;
+#pragma omp simd
+        for (std::int64_t i = 0; i < h; ++i) {
+            const float a0 = x[i] + x1[i], a1 = x[i] - x1[i], a2 = x2[i] + x3[i], a3 = x2[i] - x3[i];
+            x[i] = a0 + a2;
+            x1[i] = a1 + a3;
+            x2[i] = a0 - a2;
+            x3[i] = a1 - a3;
+        }
+    }
+
+    static void three_stages(float* x, std::int64_t h) {
+        float *x1 = x + h, *x2 = x1 + h, *x3 = x2 + h, *x4 = x3 + h, *x5 = x4 + h, *x6 = x5 + h, *x7 = x6 + h;
+#pragma omp simd
+        for (std::int64_t i = 0; i < h; ++i) {
+            const float a0 = x[i] + x1[i], a1 = x[i] - x1[i], a2 = x2[i] + x3[i], a3 = x2[i] - x3[i];
+            const float a4 = x4[i] + x5[i], a5 = x4[i] - x5[i], a6 = x6[i] + x7[i], a7 = x6[i] - x7[i];
+            const float b0 = a0 + a2, b1 = a1 + a3, b2 = a0 - a2, b3 = a1 - a3;
+            const float b4 = a4 + a6, b5 = a5 + a7, b6 = a4 - a6, b7 = a5 - a7;
+            x[i] = b0 + b4;
+            x1[i] = b1 + b5;
+            x2[i] = b2 + b6;
+            x3[i] = b3 + b7;
+            x4[i] = b0 - b4;
+            x5[i] = b1 - b5;
+            x6[i] = b2 - b6;
+            x7[i] = b3 - b7;
+        }
     }
 
     static void first_three_stages(float* x) {
@@ -259,5 +371,8 @@ class SimdGroup {
         }
     }
 };
+
+/// For code that is compiled for no instruction set in particular.
+using SimdGroup = SimdGroupOf<Isa::baseline>;
 
 }  // namespace qstep::quant::cpu

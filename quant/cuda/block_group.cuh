@@ -185,35 +185,42 @@ class BlockGroup {
         }
     }
 
-    /// Few items: several threads of a warp an item. Many: a thread an item, four indices at a time.
-    template <typename Range, typename Cost, typename Store>
-    __device__ void for_each_argmin(std::int64_t items, Range range, Cost cost, Store store) const {
-        const int count = static_cast<int>(items);
+    template <typename F>
+    __device__ void count(std::uint32_t* counts, std::int64_t size, std::int64_t n, F f) const {
+        __syncthreads();
+        for (std::int64_t c = rank_; c < size; c += size_) counts[c] = 0;
+        __syncthreads();
+#pragma unroll 4
+        for (std::int64_t i = rank_; i < n; i += size_) atomicAdd(counts + f(i), 1u);
+        __syncthreads();
+    }
+
+    /// Few lanes: several threads of a warp a lane. Many: a thread a lane, four indices at a time.
+    template <typename Range, typename Target, typename Store>
+    __device__ void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
+                                    Store store) const {
+        constexpr int kLanes = static_cast<int>(kArgminBlock);
+        const int items = static_cast<int>(blocks) * kLanes;
         int team = 1;
-        while (team < kWarp && 2 * team * count <= size_) team *= 2;
+        while (team < kWarp && 2 * team * items <= size_) team *= 2;
         if (team == 1) {
-            for (int item = rank_; item < count; item += size_) {
-                const auto [low, high] = range(item);
-                const Best best = search<4>(static_cast<int>(low), static_cast<int>(high), 4,
-                                            [&](int i) { return cost(item, i); });
-                store(item, best.index, best.cost);
+            for (int item = rank_; item < items; item += size_) {
+                const Best best =
+                    search<4>(lines, range(item / kLanes), target(item / kLanes, item % kLanes), 0);
+                store(item / kLanes, item % kLanes, best.index, best.cost);
             }
             return;
         }
         // All are settled at once: there are at least twice as many threads.
-        const int item = rank_ / team;
+        const int item = rank_ / team, block = item / kLanes, lane = item % kLanes;
         Best best;
-        if (item < count) {
-            const auto [low, high] = range(item);
-            best = search<1>(static_cast<int>(low) + rank_ % team, static_cast<int>(high), team,
-                             [&](int i) { return cost(item, i); });
-        }
+        if (item < items) best = search<1>(lines, range(block), target(block, lane), rank_ % team, team);
         for (int offset = team / 2; offset > 0; offset /= 2) {
             const Best other{__shfl_xor_sync(kAllLanes, best.cost, offset),
                              __shfl_xor_sync(kAllLanes, best.index, offset)};
             if (other.cost < best.cost || (other.cost == best.cost && other.index < best.index)) best = other;
         }
-        if (item < count && rank_ % team == 0) store(item, best.index, best.cost);
+        if (item < items && rank_ % team == 0) store(block, lane, best.index, best.cost);
     }
 
     /// The sum f(0) + f(1) + ... in turn, the values read by all threads and added by one. In all threads.
@@ -239,21 +246,23 @@ class BlockGroup {
         int index = std::numeric_limits<int>::max();
     };
 
-    /// The first least of cost(i), i = low, low + stride, ... high, and the kTogether - 1 indices behind
-    /// each; cost is asked beyond high too, and the answer ignored.
-    template <int kTogether, typename Cost>
-    __device__ static Best search(int low, int high, int stride, Cost cost) {
-        static_assert(kTogether <= kArgminPadding);
+    /// The first least line at the target among kTogether at low + first, as many at stride further, ...;
+    /// lines beyond the range are looked at too, and ignored.
+    template <int kTogether>
+    __device__ static Best search(const Lines& lines, const IndexRange& range, const LineTarget& target,
+                                  int first, int stride = kTogether) {
+        static_assert(kTogether <= kArgminPadding + 1);
+        const int high = static_cast<int>(range.high < target.last ? range.high : target.last);
         Best best;
-        for (int first = low; first <= high; first += stride) {
+        for (int begin = static_cast<int>(range.low) + first; begin <= high; begin += stride) {
             double costs[kTogether];
 #pragma unroll
-            for (int k = 0; k < kTogether; ++k) costs[k] = cost(first + k);
+            for (int k = 0; k < kTogether; ++k) costs[k] = lines.at(begin + k, target.value, target.slope);
 #pragma unroll
             for (int k = 0; k < kTogether; ++k) {
-                const bool better = costs[k] < best.cost && first + k <= high;
+                const bool better = costs[k] < best.cost && begin + k <= high;
                 best.cost = better ? costs[k] : best.cost;
-                best.index = better ? first + k : best.index;
+                best.index = better ? begin + k : best.index;
             }
         }
         return best;

@@ -1,8 +1,12 @@
-// The codec of an algorithm whose fit is a formula (Standard, Exponential): chooses how its buckets are
-// worked on by their size.
+// The codec of an algorithm that needs no scratch memory: chooses how its buckets are worked on by their
+// size, and whether the algorithm is a Formula, which registers can hold.
 #pragma once
 
+#include <type_traits>
+
+#include "quant/algorithm.h"
 #include "quant/cuda/block_buckets.cuh"
+#include "quant/cuda/codecs.h"
 #include "quant/cuda/sink_codec.cuh"
 #include "quant/cuda/small_buckets.cuh"
 
@@ -20,7 +24,9 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
     }
 
   private:
-    bool in_registers() const { return tile_slots(this->buckets()) <= kMaxTileSlots; }
+    static constexpr bool kFormula = std::is_base_of_v<Formula<Algorithm>, Algorithm>;
+
+    bool in_registers() const { return kFormula && tile_slots(this->buckets()) <= kMaxTileSlots; }
 
     std::size_t workspace_bytes() const {
         const Buckets& buckets = this->buckets();
@@ -44,10 +50,11 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
             launch_long_buckets(context, name, task, sink, parts, buckets.count(), 0);
             return write_total(context, parts.spreads, buckets.chunks(), 1, variance);
         }
-        if (in_registers()) {
-            launch_small_buckets<Algorithm>(context, name, task, sink, spreads);
-            return write_total(context, spreads, buckets.runs(), 1, variance);
-        }
+        if constexpr (kFormula)
+            if (in_registers()) {
+                launch_small_buckets<Algorithm>(context, name, task, sink, spreads);
+                return write_total(context, spreads, buckets.runs(), 1, variance);
+            }
         char* no_scratch = nullptr;
         qstep::cuda::launch(
             context, name, whole_buckets_kernel<Algorithm, false, kBlockThreads, 4, Sink>,
@@ -56,5 +63,11 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
         write_total(context, spreads, buckets.count(), buckets.buckets_per_run(), variance);
     }
 };
+
+template <typename Algorithm>
+std::unique_ptr<GradientCodec> make_formula(Context& context, const CodecSettings& settings,
+                                            std::int64_t count) {
+    return std::make_unique<BucketCodec<Algorithm>>(context, settings, count);
+}
 
 }  // namespace qstep::quant::cuda

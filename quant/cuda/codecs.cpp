@@ -1,6 +1,6 @@
 #include "quant/cuda/codecs.h"
 
-#include "engine/error.h"
+#include "quant/formulas.h"
 
 namespace qstep::quant::cuda {
 
@@ -8,16 +8,15 @@ std::unique_ptr<GradientCodec> make(Context& context, const CodecSettings& setti
     switch (settings.kind) {
         case CodecKind::none:
             return make_none(context, settings, count);
-        case CodecKind::standard:
-            return make_standard(context, settings, count);
         case CodecKind::smart:
             return make_smart(context, settings, count);
         case CodecKind::hadamard:
             return make_hadamard(context, settings, count);
-        case CodecKind::exponential:
-            return make_exponential(context, settings, count);
+        default:
+            return with_formula(settings, [&]<typename Tag>(Tag) {
+                return make_formula<typename Tag::Algorithm>(context, settings, count);
+            });
     }
-    QSTEP_CHECK(false, "unknown codec {}", static_cast<int>(settings.kind));
 }
 
 }  // namespace qstep::quant::cuda

@@ -1,4 +1,4 @@
-// The CUDA codecs, one maker a kind; arguments as make_codec (quant/codec.h), already validated.
+// The CUDA codecs and what makes them; arguments as make_codec (quant/codec.h), already validated.
 #pragma once
 
 #include <memory>
@@ -8,14 +8,14 @@
 namespace qstep::quant::cuda {
 
 std::unique_ptr<GradientCodec> make_none(Context& context, const CodecSettings& settings, std::int64_t count);
-std::unique_ptr<GradientCodec> make_standard(Context& context, const CodecSettings& settings,
-                                             std::int64_t count);
 std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings,
                                           std::int64_t count);
 std::unique_ptr<GradientCodec> make_hadamard(Context& context, const CodecSettings& settings,
                                              std::int64_t count);
-std::unique_ptr<GradientCodec> make_exponential(Context& context, const CodecSettings& settings,
-                                                std::int64_t count);
+/// The codec that is this algorithm (quant/formulas.h), instantiated in the file of its name.
+template <typename Algorithm>
+std::unique_ptr<GradientCodec> make_formula(Context& context, const CodecSettings& settings,
+                                            std::int64_t count);
 
 /// The one of settings.kind.
 std::unique_ptr<GradientCodec> make(Context& context, const CodecSettings& settings, std::int64_t count);

@@ -1,13 +1,14 @@
 // Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
 //
-// A bucket of 512 elements and 16 levels takes some 14 layers of 10 steps, each a barrier apart. What a fit
-// needs lies in shared memory where it fits into kMostShared bytes; else every block has its share of the
-// workspace, and takes one bucket after another.
+// A bucket of 512 elements and 16 levels takes 14 layers of 3 steps, each a barrier apart. What a fit needs
+// lies in shared memory where it fits into kMostShared bytes, a histogram's 33 KB with any whole bucket at 16
+// levels; else every block has its share of the workspace, and takes one bucket after another.
 #include "quant/smart.h"
 
 #include "quant/cuda/block_buckets.cuh"
 #include "quant/cuda/codecs.h"
 #include "quant/cuda/sink_codec.cuh"
+#include "quant/histogram.h"
 
 namespace qstep::quant::cuda {
 
@@ -17,7 +18,7 @@ namespace {
 constexpr std::int64_t kMostShared = 96 << 10;
 /// Two blocks for every multiprocessor of a large GPU, as long as their scratch memory is affordable.
 constexpr std::int64_t kMostFitters = 264;
-constexpr std::int64_t kMostScratch = std::int64_t{1} << 31;
+constexpr std::int64_t kMostScratch = kMostSmartScratch;
 
 /// Threads that fit a whole bucket, and the blocks a multiprocessor has shared memory for at 512 candidates.
 constexpr int kFitThreads = 128, kFitBlocks = 5;
@@ -43,15 +44,13 @@ class SmartCodec : public SinkCodec<SmartCodec> {
   public:
     SmartCodec(Context& context, const CodecSettings& settings, std::int64_t count)
         : SinkCodec(settings, {count, settings.bucket_size}),
+          counts_(settings.solver == Solver::histogram),
           candidates_(candidates_of(buckets().size)),
           narrow_(candidates_ + 2 <= NarrowSmart::kMostValues) {
-        fit_bytes_ = rounded(narrow_ ? Smart::scratch_bytes<std::uint16_t>(candidates_, settings.levels)
-                                     : Smart::scratch_bytes<>(candidates_, settings.levels));
-        if (fit_bytes_ > kMostScratch)
-            fail_usage(
-                "smart would look at {} candidates for {} levels, which takes {:.1f} GiB; lower "
-                "--smart-candidates, --levels or --bucket-size",
-                candidates_, settings.levels, static_cast<double>(fit_bytes_) / (1 << 30));
+        fit_bytes_ = rounded(counts_   ? SmartHistogram::scratch_bytes(settings.levels)
+                             : narrow_ ? Smart::scratch_bytes<std::uint16_t>(candidates_, settings.levels)
+                                       : Smart::scratch_bytes<>(candidates_, settings.levels));
+        check_smart_scratch(fit_bytes_, candidates_, settings);
         const std::int64_t staged = buckets().small() ? staged_bytes(buckets().size) : 0;
         in_shared_ = buckets().small() && staged + fit_bytes_ <= kMostShared;
         fitters_ =
@@ -61,7 +60,7 @@ class SmartCodec : public SinkCodec<SmartCodec> {
 
   private:
     std::int64_t candidates_of(std::int64_t n) const {
-        return Smart::candidate_count(n, settings().smart_candidates_percent);
+        return Smart::candidates_of(settings().solver)(n, settings().smart_candidates_percent);
     }
     std::int64_t spreads_bytes() const { return rounded(buckets().count() * std::int64_t{sizeof(double)}); }
     std::size_t workspace_bytes() const {
@@ -80,9 +79,14 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         task.candidates = candidates_;
         task.last_candidates = candidates_of(task.buckets.length(task.buckets.count() - 1));
         auto* memory = static_cast<char*>(context.workspace().lend(workspace_bytes()));
-        if (task.buckets.small()) return whole_buckets(context, task, sink, variance, memory);
+        if (task.buckets.small())
+            return counts_ ? whole_buckets<SmartHistogram>(context, task, sink, variance, memory)
+                           : whole_buckets<NarrowSmart>(context, task, sink, variance, memory);
         const auto parts = LongBuckets<Smart>::at(memory, task.buckets);
-        if (narrow_)
+        if (counts_)
+            launch_long_buckets<Smart, SmartHistogram>(context, "smart", task, sink, parts, fitters_,
+                                                       fit_bytes_);
+        else if (narrow_)
             launch_long_buckets<Smart, NarrowSmart>(context, "smart", task, sink, parts, fitters_,
                                                     fit_bytes_);
         else
@@ -91,7 +95,7 @@ class SmartCodec : public SinkCodec<SmartCodec> {
     }
 
     /// A bucket is at most a chunk here, so its candidates are few enough for narrow choices.
-    template <typename Sink>
+    template <typename Fitter, typename Sink>
     void whole_buckets(Context& context, const Task& task, const Sink& sink, const Tensor& variance,
                        char* memory) {
         auto* spreads = reinterpret_cast<double*>(memory);
@@ -99,14 +103,14 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         const std::int64_t shared = staged + (in_shared_ ? fit_bytes_ : 0);
         char* scratch = in_shared_ ? nullptr : memory + spreads_bytes();
         const std::int64_t blocks = in_shared_ ? task.buckets.count() : fitters_;
-        const auto kernel = in_shared_
-                                ? whole_buckets_kernel<NarrowSmart, true, kFitThreads, kFitBlocks, Sink>
-                                : whole_buckets_kernel<NarrowSmart, false, kFitThreads, kFitBlocks, Sink>;
+        const auto kernel = in_shared_ ? whole_buckets_kernel<Fitter, true, kFitThreads, kFitBlocks, Sink>
+                                       : whole_buckets_kernel<Fitter, false, kFitThreads, kFitBlocks, Sink>;
         qstep::cuda::launch(context, "smart", kernel, {blocks, kFitThreads, static_cast<std::size_t>(shared)},
                             task, sink, spreads, scratch, fit_bytes_);
         write_total(context, spreads, task.buckets.count(), task.buckets.buckets_per_run(), variance);
     }
 
+    bool counts_;  // makes histograms
     std::int64_t candidates_;
     bool narrow_;
     std::int64_t fit_bytes_ = 0;

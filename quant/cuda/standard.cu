@@ -1,13 +1,9 @@
 #include "quant/standard.h"
 
 #include "quant/cuda/bucket_codec.cuh"
-#include "quant/cuda/codecs.h"
 
 namespace qstep::quant::cuda {
 
-std::unique_ptr<GradientCodec> make_standard(Context& context, const CodecSettings& settings,
-                                             std::int64_t count) {
-    return std::make_unique<BucketCodec<Standard>>(context, settings, count);
-}
+template std::unique_ptr<GradientCodec> make_formula<Standard>(Context&, const CodecSettings&, std::int64_t);
 
 }  // namespace qstep::quant::cuda

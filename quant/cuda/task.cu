@@ -46,7 +46,7 @@ Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tens
             parameters_of(settings),
             settings.seed,
             step.as<std::int64_t>(),
-            settings.rounding == Rounding::nearest,
+            rounds_to_nearest(settings),
             qstep::cuda::aligned_for_vectors(from)};
 }
 

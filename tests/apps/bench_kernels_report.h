@@ -22,6 +22,9 @@ inline const std::map<std::string, ExpectedTraffic> kExpectedTraffic{
     {"codec/standard/bucket:512/update/4096", {20, 4096}},
     {"codec/hadamard/bucket:512/update/4096", {20, 4096}},
     {"codec/none/bucket:512/quantize/4096", {8, 4096}},
+    // Four bytes, half a byte of code, two floats a bucket and 64 bytes a stream (quant/stream.h).
+    {"codec/standard/bucket:512/encode/4096", {4.5 + 8.0 / 512 + 64.0 / 4096, 4096}},
+    {"codec/standard/bucket:512/decode/4096", {4.5 + 8.0 / 512 + 64.0 / 4096, 4096}},
     {"relu_backward/f32/4096", {12, 4096}},
     {"relu_backward/bf16/4096", {6, 4096}},
     {"add_backward/f32/4096", {12, 4096}},
@@ -56,6 +59,17 @@ inline void expect_kernel_report(const std::string& program, const std::string& 
         const bool restored = name.find("in_place") != std::string::npos;
         EXPECT_EQ(entry.contains("host_launch_us"), device != "cpu" && !restored) << name;
     }
+}
+
+/// Kernels whose weights lie differently on each device run without an error.
+inline void expect_weights_to_fit(const std::string& program, const std::string& device) {
+    TemporaryFolder folder;
+    const Outcome outcome =
+        run_program(program,
+                    {"--device", device, "--benchmark_min_time=0.0001",
+                     "--benchmark_filter=conv2d.*128x8x8x64|linear|weight_copies|weight_gradients"},
+                    folder.path());
+    EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
 }
 
 }  // namespace qstep

@@ -8,12 +8,16 @@ TEST(BenchKernels, ReportsBytesElementsAndRatesOnTheCpu) {
     expect_kernel_report(BENCH_KERNELS, "cpu");
 }
 
+TEST(BenchKernels, WeightsFitOnTheCpu) {
+    expect_weights_to_fit(BENCH_KERNELS, "cpu");
+}
+
 TEST(BenchKernels, NamesEveryCodecInEveryMode) {
     TemporaryFolder folder;
     const Outcome outcome = run_program(BENCH_KERNELS, words("--benchmark_list_tests"), folder.path());
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     for (const CodecKind kind : all_codecs())
-        for (const char* mode : {"quantize", "in_place", "update"})
+        for (const char* mode : {"quantize", "in_place", "update", "encode", "decode"})
             for (const char* size : {"4096", "67108864"}) {
                 const std::string name = fmt::format("codec/{}/bucket:512/{}/{}/", name_of(kind), mode, size);
                 EXPECT_NE(outcome.out.find(name), std::string::npos) << name;

@@ -52,12 +52,17 @@ TEST_F(CifarTrain, TheSameSeedGivesTheSameBytes) {
 // The brightness of the test's images tells their class. One in ten is what guessing gives.
 TEST_F(CifarTrain, LearnsWithEveryCodec) {
     constexpr double kLeastAccuracy = 60.0;
-    for (const std::string codec : {"none", "standard", "smart", "hadamard", "exponential"}) {
+    int number = 0;
+    for (const std::string codec :
+         {"none", "standard", "standard --points random", "smart", "hadamard", "exponential", "qsgd",
+          "qsgd --qsgd-norm max", "terngrad --bucket-size 32", "sign --error-feedback", "natural", "dorefa",
+          "fixed --fixed-il 1 --fixed-fl 15"}) {
+        const std::string folder = "run" + std::to_string(++number);
         run_well(
             "--data cifar --model resnet_8 --batch-size 20 --lr 0.05 --epochs 12 --save-every 0 --threads 2 "
             "--quant " +
-            codec + " --output " + codec);
-        EXPECT_GE(last_test_accuracy(codec), kLeastAccuracy) << codec;
+            codec + " --output " + folder);
+        EXPECT_GE(last_test_accuracy(folder), kLeastAccuracy) << codec;
     }
 }
 
@@ -83,6 +88,29 @@ TEST_F(CifarTrain, ResumesBatchNormBitwise) {
     run_well(line("--output parts --max-steps 4"));
     run_well("--resume parts/checkpoint.safetensors --max-steps 9");
     expect_same_run("whole", "parts");
+}
+
+TEST_F(CifarTrain, ResumesErrorFeedbackBitwise) {
+    const std::string feedback = "--levels 4 --error-feedback --ef-alpha 0.75 --ef-beta 0.9 ";
+    run_well(training(feedback + "--output whole --max-steps 9"));
+    run_well(training(feedback + "--output parts --max-steps 4"));
+    run_well("--resume parts/checkpoint.safetensors --max-steps 9");
+    expect_same_run("whole", "parts");
+    run_well("--eval parts/checkpoint.safetensors");
+    expect_failure("--resume parts/checkpoint.safetensors --ef-alpha 1", 2, "cannot change it to 1");
+    run_well(training("--levels 4 --output without --max-steps 9"));
+    EXPECT_FALSE(bytes("without/checkpoint.safetensors") == bytes("whole/checkpoint.safetensors"));
+    expect_failure("--resume without/checkpoint.safetensors --error-feedback", 2,
+                   "made with --error-feedback false");
+}
+
+// Two levels for the whole gradient lose far more than they keep. The learning rate is too small to move
+// anything, so that gradient and loss stay as they are while the residual grows.
+TEST_F(CifarTrain, SaysThatErrorFeedbackRanAway) {
+    const std::string line = training(
+        "--levels 2 --bucket-size -1 --error-feedback --weight-decay 0 --momentum 0 --lr 1e-45 "
+        "--epochs 1000 --output out");
+    expect_failure(line, 1, "a smaller --ef-alpha or more --levels may help");
 }
 
 TEST_F(CifarTrain, AResumedRunDropsLinesBeyondItsCheckpoint) {

@@ -57,6 +57,21 @@ TEST_F(DumpStep, HoldsAStepThatCanBeRedone) {
     }
 }
 
+TEST_F(DumpStep, HoldsTheResidual) {
+    run_well(
+        "--data cifar --model simple --quant standard --levels 4 --error-feedback --ef-beta 0.5 "
+        "--batch-size 16 --threads 2 --max-steps 3 --dump-step dump");
+    const SafetensorsFile file(in("dump"));
+    EXPECT_EQ(file.metadata().at("error_feedback"), "1");
+    EXPECT_EQ(file.metadata().at("ef_alpha"), "1");
+    EXPECT_EQ(file.metadata().at("ef_beta"), "0.5");
+    const auto before = floats(file, "residual_before.fc2.weight"),
+               after = floats(file, "residual_after.fc2.weight");
+    const auto g = floats(file, "grad.fc2.weight"), q = floats(file, "quantized_grad.fc2.weight");
+    for (std::size_t i = 0; i < g.size(); ++i) ASSERT_EQ(after[i], 0.5f * before[i] + (g[i] - q[i]));
+    EXPECT_TRUE(std::ranges::any_of(before, [](float h) { return h != 0.0f; }));
+}
+
 TEST_F(DumpStep, LossIsThatOfTheLogits) {
     run_well("--data cifar --model simple --precision bf16 --batch-size 16 --threads 2 --dump-step dump");
     const SafetensorsFile file(in("dump"));

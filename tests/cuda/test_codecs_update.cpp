@@ -52,9 +52,6 @@ Updated update(Device device, const CodecSettings& settings, const SgdSettings& 
     return result;
 }
 
-const std::vector<CodecKind> kAllCodecs{CodecKind::none, CodecKind::standard, CodecKind::smart,
-                                        CodecKind::hadamard, CodecKind::exponential};
-
 class CodecUpdate : public ::testing::TestWithParam<DeviceKind> {
   protected:
     void SetUp() override {
@@ -64,7 +61,7 @@ class CodecUpdate : public ::testing::TestWithParam<DeviceKind> {
 };
 
 TEST_P(CodecUpdate, IsTheSameAsBothInTurn) {
-    for (const CodecKind kind : kAllCodecs)
+    for (const Codec& kind : all_codecs())
         for (const std::int64_t bucket : {1, 7, 32, 512, 513, 1000, 2048, 3000, 8192, 9000, -1})
             for (const bool nesterov : {false, true}) {
                 const SgdSettings sgd{0.9f, 1e-4f, nesterov};
@@ -79,7 +76,7 @@ TEST_P(CodecUpdate, IsTheSameAsBothInTurn) {
 }
 
 TEST_P(CodecUpdate, IsTheSameOnUnalignedArrays) {
-    for (const CodecKind kind : kAllCodecs)
+    for (const Codec& kind : all_codecs())
         for (const std::int64_t bucket : {512, 3000}) {
             const auto x = gradient_like(4099);
             const CodecSettings settings = settings_of(kind, bucket);
@@ -90,7 +87,7 @@ TEST_P(CodecUpdate, IsTheSameOnUnalignedArrays) {
 }
 
 TEST_P(CodecUpdate, SaysThatAGradientIsNotFinite) {
-    for (const CodecKind kind : kAllCodecs)
+    for (const Codec& kind : all_codecs())
         for (const std::int64_t bucket : {512, 3000, 9000}) {
             std::vector<float> x = gradient_like(2 * bucket);
             x[static_cast<std::size_t>(bucket)] = std::numeric_limits<float>::infinity();

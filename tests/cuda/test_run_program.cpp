@@ -312,6 +312,7 @@ TEST_F(CudaProgram, BenchStep) {
 
 TEST_F(CudaProgram, BenchKernels) {
     expect_kernel_report(program("bench_kernels"), "cuda");
+    expect_weights_to_fit(program("bench_kernels"), "cuda");
 }
 
 }  // namespace

@@ -82,6 +82,10 @@ struct Training {
             const std::vector<float> values = fetch(context, buffer.value);
             all.insert(all.end(), values.begin(), values.end());
         }
+        if (const Tensor residual = session->parameters().residual()) {
+            const std::vector<float> values = fetch(context, residual);
+            all.insert(all.end(), values.begin(), values.end());
+        }
         const EpochSums sums = feed->look().sums;
         for (const double sum : {sums.loss, sums.right, sums.variance})
             all.push_back(static_cast<float>(sum));
@@ -107,8 +111,10 @@ class RunOnCuda : public ::testing::Test {
     }
 };
 
-constexpr CodecKind kCodecs[] = {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
-                                 CodecKind::exponential};
+constexpr CodecKind kCodecs[] = {CodecKind::none,     CodecKind::standard,    CodecKind::smart,
+                                 CodecKind::hadamard, CodecKind::exponential, CodecKind::qsgd,
+                                 CodecKind::terngrad, CodecKind::sign,        CodecKind::natural,
+                                 CodecKind::dorefa,   CodecKind::fixed};
 
 TEST_F(RunOnCuda, OneStepIsThatOfTheCpu) {
     // Sums of some hundred float32 numbers in another order.
@@ -176,8 +182,10 @@ TEST_F(RunOnCuda, BatchesAreThoseOfTheCpu) {
 
 // Steps in launches of at most `most`; anew from the host, in the middle of an epoch, where `parted`.
 std::vector<float> state_after(const std::string& model, int epochs, std::int64_t most, bool eager,
-                               bool parted) {
-    Training run(settings_for(model, CodecKind::standard, true), eager);
+                               bool parted, bool error_feedback) {
+    SessionSettings settings = settings_for(model, CodecKind::standard, true);
+    settings.codec.error_feedback = error_feedback;
+    Training run(settings, eager);
     for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
         run.start(epoch);
         run.train(parted ? 5 : kBatches, most);
@@ -189,12 +197,13 @@ std::vector<float> state_after(const std::string& model, int epochs, std::int64_
 }
 
 TEST_F(RunOnCuda, EveryWayToLaunchGivesTheSameBits) {
-    for (const auto& [model, epochs] : {std::pair{"simple", 2}, {"resnet_8", 1}}) {
+    for (const auto& [model, epochs, feedback] :
+         {std::tuple{"simple", 2, false}, {"simple", 1, true}, {"resnet_8", 1, false}}) {
         SCOPED_TRACE(model);
-        const std::vector<float> state = state_after(model, epochs, kBatches, false, false);
-        EXPECT_TRUE(same_bits(state, state_after(model, epochs, 1, false, false))) << "one by one";
-        EXPECT_TRUE(same_bits(state, state_after(model, epochs, kBatches, true, false))) << "eager";
-        EXPECT_TRUE(same_bits(state, state_after(model, epochs, 3, false, true))) << "in two parts";
+        const std::vector<float> state = state_after(model, epochs, kBatches, false, false, feedback);
+        EXPECT_TRUE(same_bits(state, state_after(model, epochs, 1, false, false, feedback))) << "one by one";
+        EXPECT_TRUE(same_bits(state, state_after(model, epochs, kBatches, true, false, feedback))) << "eager";
+        EXPECT_TRUE(same_bits(state, state_after(model, epochs, 3, false, true, feedback))) << "in two parts";
     }
 }
 

@@ -15,7 +15,7 @@ int main(int argument_count, char** arguments) {
         std::ofstream file(fmt::format("{}/seed{}", arguments[1], number++), std::ios::binary);
         file.write(reinterpret_cast<const char*>(stream.data()), static_cast<std::streamsize>(stream.size()));
     };
-    for (const CodecKind kind : test::kAllCodecs)
+    for (const test::Codec& kind : test::kAllCodecs)
         for (const std::int64_t levels : {2, 6, 128})
             for (const std::int64_t elements : {37, 700}) {
                 const auto x = test::gradient_like(elements);

@@ -210,16 +210,27 @@ def check_update(table, model_name, dump, metadata):
 
 
 def check_codec(table, model_name, dump, metadata):
-    """What any draw must satisfy: the codec itself is not redone."""
+    """What any draw must satisfy: the codec itself is not redone. Error feedback is."""
     names = [key for key, _ in make_model(model_name).named_parameters()]
-    gradient, quantized = (np.concatenate([dump[f"{kind}.{key}"].reshape(-1) for key in names]).astype(np.float64)
-                           for kind in ("grad", "quantized_grad"))  # fmt: skip
+
+    def flat(kind):
+        return np.concatenate([dump[f"{kind}.{key}"].reshape(-1) for key in names]).astype(np.float64)
+
+    gradient, quantized = flat("grad"), flat("quantized_grad")
+    if flag(metadata, "error_feedback"):
+        residual = flat("residual_before")
+        after = number(metadata, "ef_beta") * residual + (gradient - quantized)
+        table.add("update", "residual_after", relative_error(flat("residual_after"), after))
+        # The codec was given the float32 sum: its range is exact.
+        joined = np.float32(number(metadata, "ef_alpha")) * residual.astype(np.float32)
+        gradient = (gradient.astype(np.float32) + joined).astype(np.float64)
     codec, levels, size = metadata.get("quant", "none"), int(metadata.get("levels", 0)), int(metadata.get("bucket_size", 0))
     if codec == "none":
         if not np.array_equal(gradient, quantized):
             table.add("codec", "quantized_grad differs without a codec", np.inf)
         return
-    if metadata.get("rounding") == "stochastic":
+    levels = {"terngrad": 3, "sign": 2, "natural": 509, "fixed": 1 << 16}.get(codec, levels)
+    if metadata.get("rounding") == "stochastic" and codec != "sign":
         # Unbiased: the error has no part along the gradient but by chance, here in units of 5 standard deviations.
         error = quantized - gradient
         chance = 5 * np.sqrt(((gradient * error) ** 2).sum())
@@ -232,7 +243,7 @@ def check_codec(table, model_name, dump, metadata):
         if codec in ("standard", "smart") and (q.min() < x.min() or q.max() > x.max()):
             table.add("codec", f"range of the bucket at {begin}", np.inf)
         # A float's rounding beyond one step.
-        if codec == "standard" and np.abs(q - x).max() > (x.max() - x.min()) / (levels - 1) * (1 + 1e-5):
+        if codec == "standard" and metadata.get("points", "even") == "even" and np.abs(q - x).max() > (x.max() - x.min()) / (levels - 1) * (1 + 1e-5):
             table.add("codec", f"steps in the bucket at {begin}", np.inf)
 
 

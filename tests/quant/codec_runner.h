@@ -1,8 +1,11 @@
 // Runs a codec once over host vectors.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <string>
 #include <vector>
 
 #include "engine/context.h"
@@ -17,11 +20,33 @@ struct Result {
     double variance = -1;
 };
 
-inline CodecSettings settings_of(CodecKind kind, std::int64_t bucket_size = 512, std::int64_t levels = 16) {
+/// A codec as the tests tell them apart.
+struct Codec {
+    CodecKind kind = CodecKind::none;
+    Norm norm = Norm::l2;
+    Points points = Points::even;
+
+    Codec(CodecKind of_kind) : kind(of_kind) {}
+    Codec(CodecKind of_kind, Norm of_norm) : kind(of_kind), norm(of_norm) {}
+    Codec(CodecKind of_kind, Points of_points) : kind(of_kind), points(of_points) {}
+};
+inline bool operator==(const Codec& codec, CodecKind kind) {
+    return codec.kind == kind;
+}
+inline std::string name_of(const Codec& codec) {
+    return std::string(qstep::name_of(codec.kind)) + (codec.norm == Norm::max ? "_max" : "") +
+           (codec.points == Points::random ? "_random" : "");
+}
+
+inline CodecSettings settings_of(const Codec& codec, std::int64_t bucket_size = 512,
+                                 std::int64_t levels = 16) {
     CodecSettings settings;
-    settings.kind = kind;
+    settings.kind = codec.kind;
+    settings.qsgd_norm = codec.norm;
+    settings.points = codec.points;
     settings.bucket_size = bucket_size;
-    settings.levels = levels;
+    // It has no two levels.
+    settings.levels = codec.kind == CodecKind::qsgd ? std::max<std::int64_t>(levels, 3) : levels;
     settings.seed = 7;
     return settings;
 }
@@ -55,7 +80,29 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-inline const std::vector<CodecKind> kLossyCodecs{CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
-                                                 CodecKind::exponential};
+inline const std::vector<Codec> kLossyCodecs{CodecKind::standard,
+                                             {CodecKind::standard, Points::random},
+                                             CodecKind::smart,
+                                             CodecKind::hadamard,
+                                             CodecKind::exponential,
+                                             CodecKind::qsgd,
+                                             {CodecKind::qsgd, Norm::max},
+                                             CodecKind::terngrad,
+                                             CodecKind::sign,
+                                             CodecKind::natural,
+                                             CodecKind::dorefa,
+                                             CodecKind::fixed};
+
+inline std::vector<Codec> without(std::vector<Codec> codecs, std::initializer_list<CodecKind> kinds) {
+    std::erase_if(codecs, [&](const Codec& codec) {
+        return std::find(kinds.begin(), kinds.end(), codec.kind) != kinds.end();
+    });
+    return codecs;
+}
+inline std::vector<Codec> all_codecs() {
+    std::vector<Codec> codecs = kLossyCodecs;
+    codecs.insert(codecs.begin(), CodecKind::none);
+    return codecs;
+}
 
 }  // namespace qstep::test

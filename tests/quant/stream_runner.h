@@ -59,7 +59,6 @@ inline std::vector<float> decode(const CodecSettings& settings, std::vector<std:
     return out;
 }
 
-inline const std::vector<CodecKind> kAllCodecs{CodecKind::none, CodecKind::standard, CodecKind::smart,
-                                               CodecKind::hadamard, CodecKind::exponential};
+inline const std::vector<Codec> kAllCodecs = all_codecs();
 
 }  // namespace qstep::test

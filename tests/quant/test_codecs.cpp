@@ -7,6 +7,7 @@
 
 #include "codec_runner.h"
 #include "quant/group.h"
+#include "quant/parameters.h"
 
 namespace qstep::test {
 namespace {
@@ -23,7 +24,7 @@ TEST(Codecs, NoneIsTheIdentity) {
 }
 
 TEST(Codecs, SameBitsForOneThreadAndTwo) {
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const std::int64_t bucket : kBucketSizes)
             for (const std::int64_t n : kCounts) {
                 const auto x = gradient_like(n);
@@ -40,7 +41,7 @@ TEST_P(InstructionSets, GiveTheBitsOfTheBaseline) {
     using quant::cpu::Isa;
     const Isa isa = GetParam();
     if (!quant::cpu::supported(isa)) GTEST_SKIP() << "this processor has no such instructions";
-    for (const CodecKind kind : kLossyCodecs)
+    for (const Codec& kind : kLossyCodecs)
         for (const std::int64_t bucket : kBucketSizes)
             for (const std::int64_t levels : {2, 16, 64})
                 for (const std::int64_t n : {std::int64_t{7}, std::int64_t{30001}}) {
@@ -61,8 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Codecs, InstructionSets,
                          });
 
 TEST(Codecs, InPlaceIsTheSame) {
-    for (CodecKind kind : {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
-                           CodecKind::exponential})
+    for (const Codec& kind : all_codecs())
         for (const std::int64_t bucket : kBucketSizes) {
             const auto x = gradient_like(20011);
             const auto settings = settings_of(kind, bucket);
@@ -75,7 +75,7 @@ TEST(Codecs, InPlaceIsTheSame) {
 
 TEST(Codecs, DrawsHangOnSeedAndStepAlone) {
     const auto x = gradient_like(5000);
-    for (const CodecKind kind : kLossyCodecs) {
+    for (const Codec& kind : without(kLossyCodecs, {CodecKind::sign})) {
         CodecSettings settings = settings_of(kind);
         const Result first = run(settings, x, 5);
         EXPECT_TRUE(same_bits(first.values, run(settings, x, 5).values));
@@ -87,7 +87,9 @@ TEST(Codecs, DrawsHangOnSeedAndStepAlone) {
 
 TEST(Codecs, NearestDoesNotDrawButReportsTheSameVariance) {
     const auto x = gradient_like(5000);
-    for (const CodecKind kind : {CodecKind::standard, CodecKind::exponential}) {
+    // What fits or rotates at random changes from step to step all the same.
+    for (const Codec& kind : without(kLossyCodecs, {CodecKind::smart, CodecKind::hadamard})) {
+        if (kind.points == Points::random) continue;
         CodecSettings settings = settings_of(kind);
         const Result stochastic = run(settings, x, 5);
         settings.rounding = Rounding::nearest;
@@ -98,16 +100,19 @@ TEST(Codecs, NearestDoesNotDrawButReportsTheSameVariance) {
 }
 
 TEST(Codecs, AtMostKValuesABucket) {
-    for (const CodecKind kind : {CodecKind::standard, CodecKind::smart, CodecKind::exponential})
+    for (const Codec& kind : without(kLossyCodecs, {CodecKind::hadamard}))
         for (const std::int64_t bucket : {std::int64_t{512}, std::int64_t{513}, std::int64_t{20000}})
             for (const std::int64_t levels : {2, 4, 16, 64}) {
                 const auto x = gradient_like(40003);
-                const Result result = run(settings_of(kind, bucket, levels), x);
+                const CodecSettings settings = settings_of(kind, bucket, levels);
+                const Result result = run(settings, x);
+                const std::int64_t codes = quant::parameters_of(settings).levels;
+                ASSERT_LE(codes, takes_levels(settings.kind) ? settings.levels : 65536);
                 for (std::size_t begin = 0; begin < x.size(); begin += static_cast<std::size_t>(bucket)) {
                     const auto end = std::min(x.size(), begin + static_cast<std::size_t>(bucket));
                     const std::set<float> values(result.values.begin() + static_cast<std::ptrdiff_t>(begin),
                                                  result.values.begin() + static_cast<std::ptrdiff_t>(end));
-                    ASSERT_LE(static_cast<std::int64_t>(values.size()), levels)
+                    ASSERT_LE(static_cast<std::int64_t>(values.size()), codes)
                         << name_of(kind) << " " << bucket;
                 }
             }
@@ -160,14 +165,18 @@ TEST(Standard, MatchesTheFormulaElementByElement) {
         for (std::int64_t i = b; i < b + bucket; ++i) {
             const long double position =
                 (x[static_cast<std::size_t>(i)] - static_cast<long double>(*low)) / u;
-            const long double code = std::floor(position + stream.uniform(static_cast<std::uint64_t>(i)));
+            // The position on the grid of the draws.
+            const long double on_grid = std::nearbyint(std::ldexp(position, 24));
+            const long double code =
+                std::floor(std::ldexp(on_grid, -24) + stream.uniform(static_cast<std::uint64_t>(i)));
             ASSERT_EQ(result.values[static_cast<std::size_t>(i)], static_cast<float>(*low + u * code)) << i;
             const long double fraction = position - std::floor(position);
             variance += static_cast<double>(u * u * fraction * (1 - fraction));
         }
     }
-    // Double sums of 3000 terms in another order.
-    EXPECT_NEAR(result.variance, variance, 1e-11 * variance);
+    // Each of the 3000 fractions is off by up to 2^-25, which changes its term by less than that, mostly both
+    // ways.
+    EXPECT_NEAR(result.variance, variance, 1e-8 * variance);
 }
 
 TEST(Exponential, ExactlyEightMagnitudesAtSixteenLevels) {

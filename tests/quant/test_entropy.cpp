@@ -85,7 +85,7 @@ TEST(Rans, RefusesOtherBytes) {
 }
 
 TEST(Entropy, GivesTheStreamBack) {
-    for (const CodecKind kind : kAllCodecs)
+    for (const Codec& kind : kAllCodecs)
         for (const std::int64_t bucket : {1, 7, 512, 8193, 65536, 70001, -1})
             for (const std::int64_t n : {1, 1000, 150001}) {
                 if (kind == CodecKind::smart && bucket < 512 && n > 1000) continue;

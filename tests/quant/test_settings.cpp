@@ -19,9 +19,10 @@ std::string usage_error(const CodecSettings& settings) {
 }
 
 TEST(CodecSettings, NamesParseBack) {
-    for (const CodecKind kind : {CodecKind::none, CodecKind::standard, CodecKind::smart, CodecKind::hadamard,
-                                 CodecKind::exponential})
-        EXPECT_EQ(parse_codec(name_of(kind)), kind);
+    for (const Codec& codec : all_codecs()) EXPECT_EQ(parse_codec(name_of(codec.kind)), codec.kind);
+    for (const Norm norm : {Norm::l2, Norm::max}) EXPECT_EQ(parse_norm(name_of(norm)), norm);
+    for (const Points points : {Points::even, Points::random})
+        EXPECT_EQ(parse_points(name_of(points)), points);
     EXPECT_EQ(parse_rounding("nearest"), Rounding::nearest);
     EXPECT_EQ(parse_rounding("stochastic"), Rounding::stochastic);
 }
@@ -41,26 +42,57 @@ TEST(CodecSettings, UnknownNameSuggestsTheNearest) {
         }
     }
     EXPECT_THROW(parse_rounding("up"), Error);
+    EXPECT_THROW(parse_norm("l1"), Error);
+    EXPECT_THROW(parse_points("odd"), Error);
 }
 
 TEST(CodecSettings, LevelsHaveLimits) {
-    for (const CodecKind kind : kLossyCodecs) {
-        EXPECT_EQ(usage_error(settings_of(kind, 512, 2)), "");
-        EXPECT_NE(usage_error(settings_of(kind, 512, 1)), "");
-        EXPECT_NE(usage_error(settings_of(kind, 512, -16)), "");
-        EXPECT_NE(usage_error(settings_of(kind, 512, 65537)), "");
+    for (const Codec& kind : kLossyCodecs) {
+        const auto error_of = [&](std::int64_t levels) {
+            CodecSettings settings = settings_of(kind);
+            settings.levels = levels;
+            return usage_error(settings);
+        };
+        EXPECT_EQ(error_of(16), "");
+        EXPECT_EQ(error_of(2).empty(), !(kind == CodecKind::qsgd)) << name_of(kind);
+        for (const std::int64_t bad : {1, -16, 65537})
+            EXPECT_EQ(error_of(bad).empty(), !takes_levels(kind.kind)) << name_of(kind) << " " << bad;
     }
     EXPECT_EQ(usage_error(settings_of(CodecKind::standard, 512, 65536)), "");
     EXPECT_EQ(usage_error(settings_of(CodecKind::smart, 512, 256)), "");
     EXPECT_NE(usage_error(settings_of(CodecKind::smart, 512, 257)), "");
+    EXPECT_EQ(usage_error(settings_of({CodecKind::standard, Points::random}, 512, 256)), "");
+    EXPECT_NE(usage_error(settings_of({CodecKind::standard, Points::random}, 512, 257)).find("random points"),
+              std::string::npos);
     EXPECT_EQ(usage_error(settings_of(CodecKind::exponential, 512, 128)), "");
     EXPECT_NE(usage_error(settings_of(CodecKind::exponential, 512, 130)), "");
     EXPECT_NE(usage_error(settings_of(CodecKind::exponential, 512, 15)).find("even"), std::string::npos);
     EXPECT_EQ(usage_error(settings_of(CodecKind::standard, 512, 15)), "");
+    EXPECT_EQ(usage_error(settings_of(CodecKind::qsgd, 512, 3)), "");
+}
+
+TEST(CodecSettings, FixedPointHasAtMostSixteenBits) {
+    CodecSettings settings = settings_of(CodecKind::fixed);
+    for (const auto& [integer, fraction, good] : {std::tuple{2, 14, true},
+                                                  {1, 0, true},
+                                                  {16, 0, true},
+                                                  {1, 15, true},
+                                                  {0, 8, false},
+                                                  {1, -1, false},
+                                                  {2, 15, false},
+                                                  {17, 0, false}}) {
+        settings.fixed_il = integer;
+        settings.fixed_fl = fraction;
+        EXPECT_EQ(usage_error(settings).empty(), good) << integer << " " << fraction;
+    }
+    settings.fixed_il = settings.fixed_fl = std::numeric_limits<std::int64_t>::max();
+    EXPECT_NE(usage_error(settings), "");
+    settings.kind = CodecKind::standard;
+    EXPECT_EQ(usage_error(settings), "");
 }
 
 TEST(CodecSettings, BucketSizeAndCandidates) {
-    for (const CodecKind kind : kLossyCodecs) {
+    for (const Codec& kind : kLossyCodecs) {
         EXPECT_NE(usage_error(settings_of(kind, 0)), "");
         EXPECT_NE(usage_error(settings_of(kind, -2)), "");
         EXPECT_EQ(usage_error(settings_of(kind, -1)), "");
@@ -75,8 +107,24 @@ TEST(CodecSettings, BucketSizeAndCandidates) {
     EXPECT_EQ(usage_error(smart), "");
 }
 
+TEST(CodecSettings, ErrorFeedback) {
+    for (CodecSettings settings : {settings_of(CodecKind::standard), settings_of(CodecKind::smart)}) {
+        settings.error_feedback = true;
+        EXPECT_EQ(usage_error(settings), "");
+        for (double CodecSettings::*share : {&CodecSettings::ef_alpha, &CodecSettings::ef_beta})
+            for (const double value : {-0.1, 1.1, std::numeric_limits<double>::quiet_NaN()}) {
+                CodecSettings bad = settings;
+                bad.*share = value;
+                EXPECT_NE(usage_error(bad).find("from 0 to 1"), std::string::npos) << value;
+            }
+    }
+}
+
 TEST(CodecSettings, NoneLooksAtNothing) {
     EXPECT_EQ(usage_error(settings_of(CodecKind::none, 0, 0)), "");
+    CodecSettings feedback = settings_of(CodecKind::none);
+    feedback.error_feedback = true;
+    EXPECT_NE(usage_error(feedback).find("needs a codec"), std::string::npos);
 }
 
 TEST(CodecSettings, SmartRefusesMoreScratchThanReasonable) {

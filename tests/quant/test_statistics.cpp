@@ -30,7 +30,7 @@ Moments moments_of(const CodecSettings& settings, const std::vector<float>& x, i
     return moments;
 }
 
-class Statistics : public testing::TestWithParam<std::tuple<CodecKind, std::int64_t>> {};
+class Statistics : public testing::TestWithParam<std::tuple<Codec, std::int64_t>> {};
 
 TEST_P(Statistics, UnbiasedWithTheReportedVariance) {
     const auto [kind, bucket] = GetParam();
@@ -74,14 +74,21 @@ TEST_P(Statistics, UnbiasedWithTheReportedVariance) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, Statistics,
-                         testing::Combine(testing::ValuesIn(kLossyCodecs),
-                                          testing::Values(3, 64, 513, 8200)));
+                         testing::Combine(testing::ValuesIn(without(kLossyCodecs, {CodecKind::sign})),
+                                          testing::Values(3, 64, 513, 8200)),
+                         [](const auto& info) {
+                             return name_of(std::get<0>(info.param)) + "_" +
+                                    std::to_string(std::get<1>(info.param));
+                         });
 
-TEST(Statistics, EachElementIsUnbiasedForStandard) {
+TEST(Statistics, EachElementIsUnbiased) {
     const std::int64_t n = 37;
     const int steps = 30000;
-    const auto x = gradient_like(n);
-    for (const CodecKind kind : {CodecKind::standard, CodecKind::smart}) {
+    // No element so near a level that its other neighbour is hardly ever drawn.
+    std::vector<float> x(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i)
+        x[static_cast<std::size_t>(i)] = 1e-3f * static_cast<float>(i % 2 == 0 ? i + 3 : -i - 3.5);
+    for (const Codec& kind : without(kLossyCodecs, {CodecKind::exponential, CodecKind::sign})) {
         const CodecSettings settings = settings_of(kind, -1, 4);
         std::vector<double> sum(x.size(), 0), squares(x.size(), 0);
         for (int step = 0; step < steps; ++step) {

@@ -11,8 +11,9 @@ namespace {
 
 // Parameters of a model in memory of their own.
 struct Parameters {
-    explicit Parameters(const std::string& model_name, std::uint64_t seed)
+    explicit Parameters(const std::string& model_name, std::uint64_t seed, bool keep_residual = false)
         : context({}, 1), arena({}, "test arena"), model(make_model(model_name, store)) {
+        if (keep_residual) store.keep_residual();
         store.allocate(context, arena, DType::f32);
         arena.commit();
         store.allocate(context, arena, DType::f32);
@@ -20,6 +21,8 @@ struct Parameters {
         for (float& value : store.momentum().span<float>()) value = static_cast<float>(++drawn) * 0x1p-20f;
         for (const auto& buffer : store.buffers())
             for (float& value : buffer.value.span<float>()) value = static_cast<float>(++drawn);
+        if (keep_residual)
+            for (float& value : store.residual().span<float>()) value = static_cast<float>(++drawn) * 0x1p-9f;
     }
     std::vector<float> all() const {
         std::vector<float> values;
@@ -30,6 +33,7 @@ struct Parameters {
         take(store.values());
         take(store.momentum());
         for (const auto& buffer : store.buffers()) take(buffer.value);
+        if (store.residual()) take(store.residual());
         return values;
     }
 
@@ -83,8 +87,8 @@ class Checkpoints : public testing::Test {
         edit(metadata, tensors);
         write_safetensors(path(), metadata, tensors);
     }
-    std::string refusal(const std::string& model = "resnet_8") {
-        Parameters target(model, 1);
+    std::string refusal(const std::string& model = "resnet_8", bool keep_residual = false) {
+        Parameters target(model, 1, keep_residual);
         const std::vector<float> before = target.all();
         try {
             Checkpoint(path()).load(target.context, target.store, true);
@@ -145,6 +149,37 @@ TEST_F(Checkpoints, ModelFilesHoldWeightsAlone) {
     file.load(target.context, target.store, false);
     EXPECT_TRUE(std::ranges::equal(target.store.values().span<float>(), source.store.values().span<float>()));
     EXPECT_FALSE(SafetensorsFile(path()).entries().contains("momentum.fc.bias"));
+}
+
+TEST_F(Checkpoints, HoldTheResidualOfErrorFeedback) {
+    const Parameters source("resnet_8", 7, true);
+    save(source);
+    EXPECT_EQ(SafetensorsFile(path()).entries().at("residual.conv1.weight").shape,
+              (std::vector<std::int64_t>{16, 3, 3, 3}));
+    Parameters target("resnet_8", 1, true);
+    Checkpoint(path()).load(target.context, target.store, true);
+    EXPECT_EQ(target.all(), source.all());
+    // Evaluation takes neither momentum nor residual.
+    Parameters evaluated("resnet_8", 1, true);
+    const float first = evaluated.store.residual().as<float>()[0];
+    Checkpoint(path()).load(evaluated.context, evaluated.store, false);
+    EXPECT_EQ(evaluated.store.residual().as<float>()[0], first);
+    EXPECT_NE(refusal().find("'residual.bn1.bias', which the model does not know"), std::string::npos)
+        << refusal();
+    save(Parameters("resnet_8", 7));
+    EXPECT_NE(refusal("resnet_8", true).find("no tensor 'residual.conv1.weight'"), std::string::npos);
+}
+
+// A file of before error feedback existed.
+TEST_F(Checkpoints, OptionsThatAreNewerThanTheFileHaveTheirDefault) {
+    save(Parameters("resnet_8", 7));
+    rewrite([](Metadata& metadata, auto&) {
+        auto configuration = nlohmann::ordered_json::parse(metadata["configuration"]);
+        EXPECT_EQ(configuration.erase("error-feedback"), 1u);
+        metadata["configuration"] = configuration.dump();
+    });
+    EXPECT_EQ(Checkpoint(path()).configuration().at("error-feedback"), false);
+    EXPECT_EQ(refusal(), "accepted");
 }
 
 TEST_F(Checkpoints, RefusesTensorsThatAreNotTheModels) {

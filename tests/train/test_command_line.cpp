@@ -98,6 +98,29 @@ TEST(CommandLine, EveryOption) {
     EXPECT_EQ(options.save_every, 0);
 }
 
+TEST(CommandLine, ErrorFeedback) {
+    EXPECT_FALSE(parse("--quant standard").options.codec.error_feedback);
+    const CodecSettings plain = parse("--quant standard --error-feedback").options.codec;
+    EXPECT_TRUE(plain.error_feedback);
+    EXPECT_EQ(plain.ef_alpha, 1.0);
+    EXPECT_EQ(plain.ef_beta, 1.0);
+    const CodecSettings other =
+        parse("--quant hadamard --error-feedback --ef-alpha .25 --ef-beta 0").options.codec;
+    EXPECT_EQ(other.ef_alpha, 0.25);
+    EXPECT_EQ(other.ef_beta, 0.0);
+}
+
+TEST(CommandLine, OptionsOfSingleCodecs) {
+    EXPECT_EQ(parse("--quant qsgd").options.codec.qsgd_norm, Norm::l2);
+    EXPECT_EQ(parse("--quant qsgd --qsgd-norm max").options.codec.qsgd_norm, Norm::max);
+    EXPECT_EQ(parse("--quant standard --points random").options.codec.points, Points::random);
+    const CodecSettings fixed = parse("--quant fixed --fixed-il 3 --fixed-fl 9").options.codec;
+    EXPECT_EQ(fixed.fixed_il, 3);
+    EXPECT_EQ(fixed.fixed_fl, 9);
+    for (const char* codec : {"terngrad", "sign", "natural", "dorefa", "fixed"})
+        EXPECT_STREQ(name_of(parse(std::string("--quant ") + codec).options.codec.kind), codec);
+}
+
 TEST(CommandLine, TheLastOfARepeatedOptionCounts) {
     const CommandLine line = parse("--lr 0.5 --quant standard --lr 0.25 --quant none --nesterov --nesterov");
     EXPECT_EQ(line.options.lr, 0.25);
@@ -166,6 +189,8 @@ TEST(CommandLine, RefusesBadValues) {
     expect_refused("--quant standard --bucket-size 0", "ucket");
     expect_refused("--quant smart --smart-candidates 0", "above 0");
     expect_refused("--smart-candidates 101", "at most 100");
+    expect_refused("--quant standard --error-feedback --ef-alpha 1.5", "at most 1, not '1.5'");
+    expect_refused("--quant standard --error-feedback --ef-beta x", "at most 1, not 'x'");
     EXPECT_NE(usage_error([] { parse_command_line({"--data", ""}); }).find("empty"), std::string::npos);
 }
 
@@ -182,6 +207,18 @@ TEST(CommandLine, RefusesContradictions) {
     expect_refused("--dump-step a --output o", "no meaning");
     expect_refused("--dump-step a --save-every 2", "no meaning");
     expect_refused("--resume a --output o", "no meaning");
+    expect_refused("--error-feedback", "needs a codec");
+    expect_refused("--quant standard --ef-alpha 0.5", "--ef-alpha has no meaning without --error-feedback");
+    expect_refused("--quant standard --fixed-il 3", "--fixed-il has no meaning without --quant fixed");
+    expect_refused("--quant qsgd --fixed-fl 3", "--fixed-fl has no meaning without --quant fixed");
+    expect_refused("--quant terngrad --qsgd-norm max", "without --quant qsgd");
+    expect_refused("--quant smart --points random", "without --quant standard");
+    expect_refused("--quant standard --smart-candidates 5", "without --quant smart");
+    expect_refused("--quant sign --levels 2", "without a codec that has a choice of levels");
+    expect_refused("--quant sign --rounding nearest", "without a codec that draws");
+    expect_refused("--quant fixed --fixed-il 9 --fixed-fl 8", "at most 16 in all, got 9 and 8");
+    expect_refused("--quant qsgd --levels 2", "at least 3 levels");
+    expect_refused("--quant standard --ef-beta 1", "--ef-beta has no meaning without --error-feedback");
     EXPECT_EQ(usage_error([] { parse("--optimizer standard --quant none"); }), "no error");
     EXPECT_EQ(usage_error([] { parse("--no-cuda --device cpu"); }), "no error");
 }
@@ -254,6 +291,8 @@ TEST(Resume, RefusesToChangeTheRun) {
     EXPECT_NE(refusal("--model resnet_20").find("made with --model simple"), std::string::npos);
     EXPECT_NE(refusal("--seed 4").find("--seed"), std::string::npos);
     EXPECT_NE(refusal("--quant none").find("--quant standard"), std::string::npos);
+    EXPECT_NE(refusal("--error-feedback").find("made with --error-feedback false"), std::string::npos);
+    EXPECT_NE(refusal("--ef-alpha 1").find("without --error-feedback"), std::string::npos);
     EXPECT_NE(refusal("--optimizer standard").find("--optimizer"), std::string::npos);
     const auto cosine = to_json(parse("--lr-schedule cosine --epochs 5").options, Selection::stored);
     EXPECT_NE(

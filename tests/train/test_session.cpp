@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "data/synthetic.h"
 #include "engine/error.h"
 #include "train/feed.h"
@@ -34,6 +36,54 @@ TEST(Session, TheQuantizedGradientIsWhatMomentumTakes) {
     EXPECT_FALSE(std::ranges::equal(session.parameters().gradients().span<float>(), applied.span<float>()));
     EXPECT_GT(session.variance(), 0.0);
     EXPECT_EQ(session.non_finite_gradient(), "");
+}
+
+TEST(Session, ErrorFeedbackKeepsWhatRoundingTook) {
+    const DataSplits data = make_synthetic(20, 20);
+    SessionSettings settings = small_settings();
+    EXPECT_FALSE([&] {
+        Context context({}, 2);
+        return bool(Session(context, settings).parameters().residual());
+    }());
+    settings.codec.error_feedback = true;
+    Context context({}, 2);
+    Session session(context, settings);
+    const auto residual = session.parameters().residual().span<float>();
+    EXPECT_TRUE(std::ranges::all_of(residual, [](float h) { return h == 0.0f; }));
+    BatchLoader loader(data.train, {8, 0, DType::f32, true});
+    loader.start(0);
+    std::vector<float> before(residual.size(), 0.0f);
+    for (std::int64_t step = 0; step < 2; ++step) {
+        session.train(*loader.next(), step, 0.1f);
+        const auto g = session.parameters().gradients().span<float>();
+        const auto q = session.optimizer().applied_gradient(session.parameters()).span<float>();
+        for (std::size_t i = 0; i < residual.size(); ++i) ASSERT_EQ(residual[i], before[i] + (g[i] - q[i]));
+        before.assign(residual.begin(), residual.end());
+    }
+    EXPECT_EQ(session.non_finite_state(), "");
+    residual[5] = std::numeric_limits<float>::infinity();
+    EXPECT_EQ(session.non_finite_state(), "the residual of conv1.weight");
+}
+
+// Gradient and loss are finite, their sum with the residual is not.
+TEST(Session, AResidualThatOverflowsIsAFault) {
+    const DataSplits data = make_synthetic(20, 20);
+    for (const bool resident : {false, true}) {
+        SessionSettings settings = small_settings();
+        settings.codec.error_feedback = true;
+        if (resident) settings.resident = &data;
+        Context context({}, 2);
+        Session session(context, settings);
+        const auto feed = make_feed(session, data);
+        feed->start_epoch({0, 0, {0.1f, 0.1f, 0.1f}, {}});
+        session.parameters().residual().span<float>()[7] = std::numeric_limits<float>::infinity();
+        feed->train(1);
+        const auto fault = feed->look().fault;
+        ASSERT_TRUE(fault);
+        EXPECT_EQ(fault->step, 0);
+        EXPECT_EQ(fault->parameter, "");
+        EXPECT_TRUE(std::isfinite(fault->loss));
+    }
 }
 
 TEST(Session, WithoutQuantizationTheGradientItself) {

@@ -1,4 +1,4 @@
-#include "train/atomic_file.h"
+#include "engine/atomic_file.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,0 +1,10 @@
+#include "quant/random_points.h"
+
+#include "quant/cuda/bucket_codec.cuh"
+
+namespace qstep::quant::cuda {
+
+template std::unique_ptr<GradientCodec> make_formula<RandomPoints>(Context&, const CodecSettings&,
+                                                                   std::int64_t);
+
+}  // namespace qstep::quant::cuda
