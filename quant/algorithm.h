@@ -45,8 +45,11 @@ inline constexpr std::uint32_t kNanWord = 0x7fc00000u;
 
 template <typename Self>
 struct Formula {
-    template <typename Group>
-    static QSTEP_HOST_DEVICE auto measure(Group& group, const float* x, std::int64_t n) {
+    /// Algorithm: Self, which is complete by the time this is called. (A deduced return type would do, but
+    /// not for nvcc, which then checks the body before it knows that a group is the device's.)
+    template <typename Group, typename Algorithm = Self>
+    static QSTEP_HOST_DEVICE typename Algorithm::Measure measure(Group& group, const float* x,
+                                                                 std::int64_t n) {
         const Extent extent = group.extent(n, [=](std::int64_t i) { return Self::projected(x[i]); });
         double sum = 0;
         if constexpr (Self::kSums) sum = group.sum(n, [=](std::int64_t i) { return Self::term(x[i]); });
@@ -58,7 +61,7 @@ struct Formula {
         if (group.rank() == 0) fit = Self::fit_of(measure, n, context.parameters);
     }
     template <typename Fit, typename F>
-    static QSTEP_HOST_DEVICE auto with_rounder(const Fit& fit, F f) {
+    static QSTEP_HOST_DEVICE double with_rounder(const Fit& fit, F f) {
         return f(typename Self::Rounder(fit));
     }
 };
