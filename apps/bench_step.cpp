@@ -18,6 +18,7 @@
 
 #include "data/synthetic.h"
 #include "engine/error.h"
+#include "engine/program.h"
 #include "train/command_line.h"
 #include "train/console.h"
 #include "train/trainer.h"
@@ -133,7 +134,7 @@ void serve(Stepper& stepper) {
     }
 }
 
-void run(std::vector<std::string> arguments) {
+int run(std::vector<std::string> arguments) {
     const bool profile = std::erase(arguments, "--profile") > 0;
     const CommandLine command_line = parse_command_line(arguments);
     if (command_line.job() != kTrain) fail_usage("bench_step only trains");
@@ -149,25 +150,20 @@ void run(std::vector<std::string> arguments) {
     Session session(context, settings);
     Stepper stepper(session, data, options);
     stepper.run(kWarmUpSteps);
-    if (profile) return print_profile(session, stepper, options.batch_size);
+    if (profile) {
+        print_profile(session, stepper, options.batch_size);
+        return 0;
+    }
     fmt::print("ready {} batch {} {} quant {} threads {} on {}\n", options.model, options.batch_size,
                precision_name(options), name_of(options.codec.kind), context.threads(),
                backend(context.device()).description());
     std::fflush(stdout);
     serve(stepper);
+    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        run(std::vector<std::string>(argv + 1, argv + argc));
-        return 0;
-    } catch (const qstep::Error& error) {
-        fmt::print(stderr, "bench_step: {}\n", error.what());
-        return error.kind() == qstep::ErrorKind::usage ? 2 : 1;
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_step: {}\n", error.what());
-        return 1;
-    }
+    return qstep::program_main("bench_step", argc, argv, run);
 }

@@ -9,9 +9,10 @@ Ours is bench_step; the peers are bench/pytorch_step.py in every form that might
 the codec as a few tensor operations and without any codec, with ATen's default and its AVX-512 loops, and for bf16
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
-which is what suits PyTorch best. On a GPU the forms are eager and the whole step as one CUDA graph; PyTorch's batch
-lies ready there, while ours is cut from the data set in every step. All processes are started anew several times,
-because how fast one of PyTorch is depends on where its memory came to lie, for as long as it runs.
+which is what suits PyTorch best. On a GPU the forms are eager, the whole step as one CUDA graph, and that with
+torch.compile where it works; PyTorch's batch lies ready there, while ours is cut from the data set in every step. All
+processes are started anew several times, because how fast one of PyTorch is depends on where its memory came to lie,
+for as long as it runs.
 
 A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
 just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
@@ -29,16 +30,22 @@ import sys
 from sides import ROOT, Side, machine, vector_level
 
 
+GPU_FORMS = {"eager": [], "graph": ["--graph"], "compiled graph": ["--compile", "--graph"]}
+
+
 def gpu_sides(arguments):
     shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--device", "cuda"]
     sides = [Side("Qstep", [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"])]
     forms = ["bf16", "bf16-autocast"] if arguments.precision == "bf16" else [arguments.precision]
     for form in forms:
         for codec in ("standard", "none"):
-            for suffix, options in ((" eager", []), (" graph", ["--graph"])):
+            for suffix, options in GPU_FORMS.items():
                 command = [sys.executable, str(ROOT / "bench/pytorch_step.py"), *shared, "--precision", form]
-                name = f"PyTorch {form}{suffix}" + ("" if codec == "standard" else ", no codec")
-                sides.append(Side(name, [*command, "--quant", codec, *options]))
+                name = f"PyTorch {form} {suffix}" + ("" if codec == "standard" else ", no codec")
+                try:
+                    sides.append(Side(name, [*command, "--quant", codec, *options]))
+                except SystemExit as reason:  # each form needs something else of a PyTorch
+                    print(f"left out: {reason}", file=sys.stderr)
     return sides
 
 
@@ -76,7 +83,7 @@ def table(ours, ratios):
     yield "|---|---|---|---|"
     for side in [ours, *ratios]:
         over = ratios.get(side, [1.0])
-        yield (f"| {side.name} | {side.median():.1f} | {min(side.medians()):.1f}–{max(side.medians()):.1f} | "
+        yield (f"| {side.name} | {side.median():.4g} | {min(side.medians()):.4g}–{max(side.medians()):.4g} | "
                f"{statistics.median(over):.2f} ({min(over):.2f}–{max(over):.2f}) |")  # fmt: skip
 
 
@@ -97,10 +104,13 @@ def report(ours, peers, arguments):
             for side in [ours, *peers]
         },
     }  # fmt: skip
+    where = f"{arguments.threads} threads, {result['device']} ({' '.join(result['vector_level'])})"
+    if arguments.device == "cuda":
+        where = result["gpu"] = ours.ready.split(" on ", 1)[1]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{arguments.model}, {arguments.precision}, batch {arguments.batch_size}, {arguments.threads} threads, "
-          f"{result['device']} ({' '.join(result['vector_level'])}), commit {result['commit']}\n")  # fmt: skip
+    print(f"{arguments.model}, {arguments.precision}, batch {arguments.batch_size}, {where}, "
+          f"commit {result['commit']}\n")  # fmt: skip
     print("\n".join(table(ours, ratios)))
     print(f"\n{peer.name} takes {ratio[peer]:.2f} times as long as Qstep ({min(ratios[peer]):.2f}–"
           f"{max(ratios[peer]):.2f} over {len(ratios[peer])} rounds); without a codec on its side {ratio[plain]:.2f} "

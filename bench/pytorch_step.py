@@ -11,7 +11,8 @@ products. Needs PyTorch, on the CPU Debian's python3-torch.
 
 With --device cuda everything lies on the GPU, SGD is the fused one where this PyTorch has it, and the N times of a line
 are their mean, with one synchronisation at the end. --graph captures the whole step, codec and update included, once
-and launches it as one CUDA graph.
+and launches it as one CUDA graph. --compile gives network and codec to torch.compile (PyTorch 2, and what it compiles
+with).
 """
 
 import argparse
@@ -51,6 +52,9 @@ class Step:
         self.autocast = arguments.precision == "bf16-autocast"
         self.quantized = arguments.quant == "standard"
         self.model = make_model(arguments.model, dropout=0.5).to(self.device, dtype).to(memory_format=layout).train()
+        self.quantize_flat = quantize_standard
+        if arguments.compile:
+            self.model, self.quantize_flat = torch.compile(self.model), torch.compile(quantize_standard)
         self.parameters = list(self.model.parameters())
         self.images = torch.randn(arguments.batch_size, 3, 32, 32).to(self.device, dtype).to(memory_format=layout)
         self.labels = torch.randint(0, 10, (arguments.batch_size,)).to(self.device)
@@ -72,6 +76,7 @@ class Step:
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
                 self.run()
+            self.optimizer.zero_grad(set_to_none=True)  # the graph allocates gradients of its own
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -89,7 +94,7 @@ class Step:
 
     def quantize(self):
         flat = torch.cat([p.grad.reshape(-1) for p in self.parameters]).float()
-        pieces = quantize_standard(flat).split([p.numel() for p in self.parameters])
+        pieces = self.quantize_flat(flat).split([p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces):
             p.grad.copy_(piece.view_as(p))
 
@@ -120,6 +125,7 @@ def main():
     parser.add_argument("--memory-format", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--graph", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

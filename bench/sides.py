@@ -77,7 +77,11 @@ def vector_level():
 
 
 def commit():
-    """The commit the working tree is at, marked where anything but recorded results differs from it."""
+    """The commit the working tree is at, marked where anything but recorded results differs from it; in a bundle
+    (scripts/gpu_bundle.sh) the one that it was made of."""
+    manifest = ROOT / "manifest.txt"
+    if manifest.exists():
+        return manifest.read_text().split("commit: ", 1)[1].split()[0]
     changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
     return output_of("git", "rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 

@@ -46,6 +46,8 @@ class Backend {
     /// holds as many, so that one call to the driver starts them all.
     virtual std::unique_ptr<CapturedStep> capture(Context& context, std::function<void(Context&)> step,
                                                   int at_once = 1) = 0;
+    /// Of the cache that all of its cores share; 0 where it cannot be asked.
+    virtual std::size_t cache_bytes() const = 0;
     /// One line for people: processor or GPU name and its vector or compute level.
     virtual std::string description() const = 0;
 };

@@ -128,4 +128,10 @@ QSTEP_HOST_DEVICE std::uint32_t bucket_header_word(const typename Algorithm::Fit
     return fit.finite ? Algorithm::header_word(fit, i) : kNanWord;
 }
 
+/// Whether a bucket's header says that it is not finite.
+template <typename Algorithm>
+QSTEP_HOST_DEVICE bool is_not_a_number(const std::uint32_t* words, const Parameters& parameters) {
+    return Algorithm::header_words(parameters) > 0 && words[0] == kNanWord;
+}
+
 }  // namespace qstep::quant

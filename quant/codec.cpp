@@ -11,14 +11,15 @@
 #endif
 #include "quant/parameters.h"
 #include "quant/smart.h"
+#include "quant/stream.h"
 
 namespace qstep {
 
 namespace {
 
-constexpr std::array<std::string_view, 11> kCodecs{"none",        "standard", "smart",    "hadamard",
-                                                   "exponential", "qsgd",     "terngrad", "sign",
-                                                   "natural",     "dorefa",   "fixed"};
+constexpr std::array<std::string_view, kCodecCount> kCodecs{"none",        "standard", "smart",    "hadamard",
+                                                            "exponential", "qsgd",     "terngrad", "sign",
+                                                            "natural",     "dorefa",   "fixed"};
 constexpr std::array<std::string_view, 2> kNorms{"l2", "max"};
 constexpr std::array<std::string_view, 2> kPoints{"even", "random"};
 constexpr std::array<std::string_view, 3> kSolvers{"sample", "exact", "histogram"};
@@ -48,6 +49,12 @@ Enum parse(std::string_view text, const char* what, const std::array<std::string
 }
 
 }  // namespace
+
+std::vector<CodecKind> all_codecs() {
+    std::vector<CodecKind> kinds;
+    for (std::size_t i = 0; i < kCodecs.size(); ++i) kinds.push_back(static_cast<CodecKind>(i));
+    return kinds;
+}
 
 CodecKind parse_codec(std::string_view text) {
     return parse<CodecKind>(text, "codec", kCodecs);
@@ -147,8 +154,10 @@ quant::Parameters quant::parameters_of(const CodecSettings& settings) {
     switch (settings.kind) {
         case CodecKind::none:
             return {};
+        case CodecKind::standard:
+            return {settings.levels, static_cast<std::int64_t>(settings.points)};
         case CodecKind::qsgd:
-            return {(settings.levels - 1) / 2 * 2 + 1, 0};
+            return {(settings.levels - 1) / 2 * 2 + 1, static_cast<std::int64_t>(settings.qsgd_norm)};
         case CodecKind::terngrad:
             return {3, 0};
         case CodecKind::sign:
@@ -166,6 +175,10 @@ bool quant::rounds_to_nearest(const CodecSettings& settings) {
     return settings.rounding == Rounding::nearest || settings.kind == CodecKind::sign;
 }
 
+std::int64_t GradientCodec::stream_bytes() const {
+    return quant::stream_layout(settings_, element_count_).bytes();
+}
+
 void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& tensors,
                                         const SgdSettings& sgd, const Tensor& step, const Tensor& variance,
                                         const Tensor& buffer) {
@@ -173,7 +186,7 @@ void GradientCodec::quantize_and_update(Context& context, const UpdateTensors& t
     sgd_update(context, tensors.parameters, tensors.momentum, buffer, tensors.lr, sgd);
 }
 
-void GradientCodec::set_residual(const Tensor&) {
+void GradientCodec::set_residual(const Tensor&, const Tensor&) {
     QSTEP_CHECK(false, "this codec keeps no residual");
 }
 

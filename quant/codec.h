@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/context.h"
 #include "engine/tensor.h"
@@ -24,6 +25,7 @@
 
 namespace qstep {
 
+/// The numbers are those in streams (quant/stream.h): new kinds go to the end.
 enum class CodecKind : std::uint8_t {
     none,
     standard,
@@ -37,7 +39,10 @@ enum class CodecKind : std::uint8_t {
     dorefa,
     fixed
 };
+inline constexpr std::uint32_t kCodecCount = 11;
 
+/// Every kind, in the order of the enumeration.
+std::vector<CodecKind> all_codecs();
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
 const char* name_of(CodecKind kind);
@@ -138,16 +143,37 @@ class GradientCodec {
     virtual bool update_needs_buffer() const { return true; }
 
     /// Where a codec with error feedback keeps its residual: f32 [n] in device memory, zero before the first
-    /// step, read and written by quantize(). To be set before; other codecs have none and throw.
-    virtual void set_residual(const Tensor& residual);
+    /// step, read and written by quantize() and encode(). To be set before; other codecs have none and throw.
+    /// buffer: f32 [n], what encode() alone needs besides.
+    virtual void set_residual(const Tensor& residual, const Tensor& buffer = {});
+
+    /// Bytes of the packed stream (quant/stream.h), the same for every gradient.
+    std::int64_t stream_bytes() const;
+
+    /// What quantize() would write to `out`, as a packed stream instead: u8 [stream_bytes()], 16-byte
+    /// aligned. in, step, variance as there. Allocates nothing.
+    virtual void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                        const Tensor& variance) = 0;
+
+    /// out: f32 [n], bitwise what quantize() would have written. The stream is one that encode() of a codec
+    /// with the same kind, levels, bucket size, seed and element count made; the step is the stream's. The
+    /// CPU checks that, and every code, and throws a run error. CUDA cannot look without waiting: there the
+    /// values of another stream are without meaning, but nothing outside of out is written and nothing
+    /// outside of the stream read. Streams of unknown origin are decode_stream()'s (quant/stream.h).
+    /// Allocates nothing.
+    virtual void decode(Context& context, const Tensor& out, const Tensor& stream) = 0;
 
     const CodecSettings& settings() const { return settings_; }
+    /// The n of all gradients.
+    std::int64_t element_count() const { return element_count_; }
 
   protected:
-    explicit GradientCodec(const CodecSettings& settings) : settings_(settings) {}
+    GradientCodec(const CodecSettings& settings, std::int64_t element_count)
+        : settings_(settings), element_count_(element_count) {}
 
   private:
     CodecSettings settings_;
+    std::int64_t element_count_;
 };
 
 /// Validates, plans for gradients of `element_count` >= 1 elements and reserves workspace in `context`, which

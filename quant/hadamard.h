@@ -44,6 +44,18 @@ struct Hadamard {
         return {forward, back / count, back * back / count, magnitudes.finite};
     }
 
+    /// A bucket's header in a stream: 2^e, and the header of `standard`.
+    static constexpr std::int64_t kHeaderWords = 3;
+    static QSTEP_HOST_DEVICE std::uint32_t header_word(const Scale& scale, const Standard::Fit& fit,
+                                                       std::int64_t i) {
+        if (!scale.finite) return kNanWord;
+        return i == 0 ? std::bit_cast<std::uint32_t>(1.0f / scale.forward)
+                      : Standard::header_word(fit, i - 1);
+    }
+    static QSTEP_HOST_DEVICE Scale scale_from(const std::uint32_t* words, std::int64_t padded) {
+        return scale({0.0f, std::bit_cast<float>(words[0]), words[0] != kNanWord}, padded);
+    }
+
     /// What a bucket that is not finite becomes.
     template <typename Group, typename Out>
     static QSTEP_HOST_DEVICE double fill_not_a_number(Group& group, Out out, std::int64_t n) {
@@ -93,17 +105,25 @@ struct Hadamard {
         group.barrier();
     }
 
-    /// A whole bucket of n <= padded <= kChunk elements; y: [padded], the group's own. out may be x.
+    /// y = the rotated bucket x of n <= padded <= kChunk elements; y: [padded], the group's own.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE Standard::Fit rotate(Group& group, const float* x, std::int64_t n, float* y,
+                                                  std::int64_t padded, const Parameters& parameters,
+                                                  const Scale& scale, const Signs& signs) {
+        load(group, y, padded, x, n, scale, signs);
+        group.barrier();
+        group.walsh_hadamard(y, padded, 1);
+        return Standard::fit_of(Standard::measure(group, y, padded), padded, parameters);
+    }
+
+    /// A whole bucket. out may be x.
     template <typename Group, typename Out>
     static QSTEP_HOST_DEVICE double quantize(Group& group, Out out, const float* x, std::int64_t n, float* y,
                                              std::int64_t padded, const Parameters& parameters,
                                              const Draws& draws, const Signs& signs) {
         const Scale scaling = scale(measure(group, x, n), padded);
         if (!scaling.finite) return fill_not_a_number(group, out, n);
-        load(group, y, padded, x, n, scaling, signs);
-        group.barrier();
-        group.walsh_hadamard(y, padded, 1);
-        const auto fit = Standard::fit_of(Standard::measure(group, y, padded), padded, parameters);
+        const Standard::Fit fit = rotate(group, x, n, y, padded, parameters, scaling, signs);
         const double spread = round_to_values<Standard>(group, fit, y, y, padded, draws);
         group.barrier();
         group.walsh_hadamard(y, padded, 1);

@@ -15,6 +15,8 @@ struct Parameters {
     std::int64_t levels = 0;
     /// One more number, for algorithms that need it to fit or to decode; 0 for the others.
     std::int64_t extra = 0;
+
+    bool operator==(const Parameters&) const = default;
 };
 
 /// levels: settings.levels, but for codecs that have a number of codes of their own; 0 for `none`.

@@ -34,6 +34,7 @@ if [ -e "$output" ] && [ ! -e "$output/gpu_check.sh" ]; then
     fail "$output exists and is no bundle; name another folder or remove it."
 fi
 [ -z "$data" ] || [ -d "$data" ] || fail "There is no folder $data."
+command -v xz >/dev/null || fail "There is no xz: apt-get install xz-utils"
 if [ "$build" = yes ]; then build_preset "$preset"; fi
 
 payload="$(mktemp -d)"
@@ -73,17 +74,20 @@ cp "$root"/bench/*.py "$payload/bench/"
 # The peers take PyTorch's side of a model from here.
 cp "$root"/tests/golden/*.py "$payload/tests/golden/"
 
-rm -rf "$output"
-mkdir -p "$output"
-install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
-tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | gzip -9 -n >"$output/payload.tar.gz"
 {
     echo "commit: $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
         [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
     echo "preset: $preset"
     echo "glibc: $(getconf GNU_LIBC_VERSION)"
     echo "programs: $(find "$payload/apps" "$payload/tests" -maxdepth 1 -type f -printf '%f\n' | sort | paste -sd' ' -)"
-} >"$output/manifest.txt"
+} >"$payload/manifest.txt"
+
+rm -rf "$output"
+mkdir -p "$output"
+install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
+cp "$payload/manifest.txt" "$output/"
+# The programs hold the same kernels; a window as large as all of them stores these once.
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=6,dict=256MiB >"$output/payload.tar.xz"
 
 bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
 check_size() {

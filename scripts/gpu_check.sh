@@ -3,10 +3,15 @@
 # NVIDIA driver and CUDA's libraries (cuDNN 9, cuBLASLt 13), wherever they are; no network. Python 3 for the comparison
 # of steps, PyTorch for that of times, compute-sanitizer for its part: what is missing is skipped, and said.
 #
-#   ./gpu_check.sh [--only PART[,PART..]] [--results FOLDER]
+#   ./gpu_check.sh [--only PART[,PART..]] [--results FOLDER] [--unpacked FOLDER]
 #
-# Every part runs for itself, within its own time, whatever happens to the others. At the end: one table, and
-# gpu_check.json in the folder of results. Ends with status 1 if a part failed.
+# Every part runs for itself, within its own time (at most nine minutes), whatever happens to the others. After each,
+# gpu_check.json in the folder of results is written anew, with the last outcome of every part that ever ran there; at
+# the end comes one table. Ends with status 1 if a part failed.
+#
+# --only      these parts alone: --list names them
+# --results   where logs and tables go, results/ here by default
+# --unpacked  where the bundle is unpacked, unpacked/ here by default
 #
 # CUDA_LIBRARIES: folders with CUDA's libraries, separated by colons, where they are not found otherwise.
 set -uo pipefail
@@ -20,14 +25,22 @@ skipped=77 # exit status of a part that cannot run here
 # name, seconds at most, what it does
 parts=(
     "device_report 60 what is here"
-    "gpu_tests 1200 the tests that need a GPU"
-    "one_step 1200 one training step against the CPU, for each model, precision and codec"
+    "gpu_tests 540 the tests that need a GPU"
+    "one_step_resnet_20 540 a training step of ResNet-20 against the CPU, for each precision and codec"
+    "one_step_alexnet 540 the same of AlexNet"
+    "one_step_simple 540 the same of the small network"
     "eager_captured 300 eager steps against captured ones"
-    "sanitizer 1800 compute-sanitizer on the own kernels"
-    "kernel_benchmarks 300 kernels against a copy of the same bytes"
-    "step_times 900 step times against PyTorch"
-    "training 600 a short training run"
+    "memcheck_kernels 540 compute-sanitizer's memcheck on the own kernels"
+    "memcheck_codecs 540 the same on the codecs"
+    "racecheck_kernels 540 compute-sanitizer's racecheck on the own kernels"
+    "racecheck_codecs 540 the same on the codecs"
+    "kernel_benchmarks 480 kernels against a copy of the same bytes"
+    "step_times_bf16 540 step times against PyTorch, bf16"
+    "step_times_fp32 540 the same in fp32"
+    "training 540 a short training run"
 )
+program_limit=240 # seconds at most of one test program
+codecs=(standard smart hadamard exponential qsgd terngrad sign natural dorefa fixed)
 
 say() { echo "gpu_check.sh: $1" >&2; }
 skip() {
@@ -39,32 +52,55 @@ skip() {
 
 python() { command -v python3 >/dev/null && python3 "$@"; }
 
-# Folders that hold CUDA's libraries, in the order in which they are to be searched.
+# Folders of pip's packages.
+site_folders() {
+    python -c 'import site, sys; print("\n".join({*site.getsitepackages(), site.getusersitepackages(), *sys.path}))' \
+        2>/dev/null | awk NF
+}
+
+# Folders that hold CUDA's libraries, in the order in which they are to be searched: those beside cuBLASLt 13 first, since
+# a cuDNN for CUDA 12 has the same file name as one for CUDA 13.
 cuda_folders() {
-    {
+    local folders folder
+    mapfile -t folders < <({
         tr ':' '\n' <<<"${CUDA_LIBRARIES:-}"
         ls -d /usr/local/cuda/lib64 /usr/local/cuda-1[3-9]*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib \
             /opt/cuda/lib64 2>/dev/null
-        # Packages of pip: site-packages/nvidia/<part>/lib.
-        python -c 'import site, sys; print("\n".join({*site.getsitepackages(), site.getusersitepackages(), *sys.path}))' \
-            2>/dev/null | while read -r folder; do
-            [ -z "$folder" ] || ls -d "$folder"/nvidia/*/lib 2>/dev/null
-        done
-    } | awk 'NF && !seen[$0]++' | while read -r folder; do [ -d "$folder" ] && echo "$folder"; done
+        site_folders | while read -r folder; do ls -d "$folder"/nvidia/*/lib 2>/dev/null; done
+    } | awk 'NF && !seen[$0]++')
+    for folder in "${folders[@]}"; do [ ! -e "$folder/libcublasLt.so.13" ] || echo "$folder"; done
+    for folder in "${folders[@]}"; do [ ! -d "$folder" ] || [ -e "$folder/libcublasLt.so.13" ] || echo "$folder"; done
 }
 
 libraries() { echo "$unpacked/lib:$(cuda_folders | paste -sd: -)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; }
 
-# run PROGRAM ARGUMENT...: with the bundle's libraries; also with its C library where the machine's is too old.
-run() {
-    local program="$1" path
-    shift
+# find_start PROGRAM: sets `start`, the command that runs it with the bundle's libraries; also with its C library where
+# the machine's is too old.
+find_start() {
+    local path
     path="$(libraries)"
-    if LD_LIBRARY_PATH="$path" ldd "$program" 2>&1 | grep -q "version .GLIBC"; then
-        "$unpacked/lib/system/ld-linux-x86-64.so.2" --library-path "$unpacked/lib/system:$path" "$program" "$@"
+    # Without -q: grep would leave while ldd still writes.
+    if LD_LIBRARY_PATH="$path" ldd "$1" 2>&1 | grep "version .GLIBC" >/dev/null; then
+        start=("$unpacked/lib/system/ld-linux-x86-64.so.2" --library-path "$unpacked/lib/system:$path" "$1")
     else
-        LD_LIBRARY_PATH="$path" "$program" "$@"
+        start=(env "LD_LIBRARY_PATH=$path" "$1")
     fi
+}
+
+# run PROGRAM ARGUMENT...
+run() {
+    local start
+    find_start "$1"
+    "${start[@]}" "${@:2}"
+}
+
+# started_by PROGRAM: a program for Python's scripts to start that runs it as above. Python itself must not see the
+# bundle's libraries, or PyTorch would load them instead of its own.
+started_by() {
+    local starter="$unpacked/start_$(basename "$1")"
+    printf '#!/bin/sh\nexec bash "%s" --run "%s" "$@"\n' "$self" "$1" >"$starter"
+    chmod 755 "$starter"
+    echo "$starter"
 }
 
 train="$unpacked/apps/cifar_train"
@@ -103,46 +139,66 @@ device_report() {
     nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | head -1
 }
 
+# ran FILE: how many cases of a report by GoogleTest ran. Tests skip themselves where they find no GPU.
+ran() { grep -c '"result": "COMPLETED"' "$1"; }
+
 gpu_tests() {
-    local program failed=() count=0 name
+    local program failed=() count=0 cases=0 name report
     need_gpu
     for program in "$unpacked"/tests/test_cuda_*; do
         [ -x "$program" ] || continue
         name="$(basename "$program")"
+        report="$results/$name.json"
+        rm -f "$report"
         count=$((count + 1))
-        run "$program" --gtest_brief=1 --gtest_output="json:$results/$name.json" || failed+=("$name")
+        timeout --kill-after=10 "$program_limit" bash "$self" --run "$program" --gtest_brief=1 \
+            --gtest_output="json:$report" || failed+=("$name")
+        if [ -f "$report" ]; then cases=$((cases + $(ran "$report"))); fi
     done
     [ "$count" -gt 0 ] || skip "the bundle has no GPU tests"
     if [ "${#failed[@]}" -gt 0 ]; then echo "failed: ${failed[*]}" && return 1; fi
-    echo "$count programs passed, $(cat "$results"/test_cuda_*.json | grep -c '"result": "SKIPPED"') cases skipped"
+    if [ "$cases" -eq 0 ]; then echo "no case ran: the tests see no GPU" && return 1; fi
+    echo "$count programs passed, $cases cases ran, $(cat "$results"/test_cuda_*.json | grep -c '"SKIPPED"') skipped"
 }
 
+# dump DEVICE PRECISION CODEC FILE: one step of $model.
+dump() {
+    run "$train" --data synthetic --model "$model" --precision "$2" --quant "$3" --device "$1" --batch-size 32 \
+        --max-steps 1 --seed 1 --dump-step "$4" >"$4.log" 2>&1 || { tail -3 "$4.log" && return 1; }
+}
+
+# What comes before the codec is compared with the CPU's step; what the codec made of the GPU's gradient, bit by bit
+# with what the CPU's makes of the same gradient.
 one_step() {
-    local model precision codec device option bad=() count=0 pair="$unpacked/steps"
-    need_gpu && need_program "$train" && need_python
-    mkdir -p "$pair"
-    for model in resnet_20 alexnet simple; do
-        for precision in fp32 tf32 bf16; do
-            for codec in none standard exponential hadamard smart; do
-                for device in cpu cuda; do
-                    # The CPU computes tf32's reference in fp32.
-                    option="$precision"
-                    if [ "$device $precision" = "cpu tf32" ]; then option=fp32; fi
-                    run "$train" --data synthetic --model "$model" --precision "$option" --quant "$codec" \
-                        --device "$device" --batch-size 32 --max-steps 1 --seed 1 \
-                        --dump-step "$pair/$device.safetensors" >"$pair/$device.log" 2>&1 ||
-                        { tail -3 "$pair/$device.log" && rm -f "$pair/$device.safetensors"; }
-                done
-                count=$((count + 1))
-                echo "$model, $precision, $codec"
-                python "$unpacked/scripts/gpu_compare_steps.py" --precision "$precision" \
-                    "$pair/cpu.safetensors" "$pair/cuda.safetensors" || bad+=("$model/$precision/$codec")
-            done
+    local model="$1" precision codec bad=() count=0 folder="$unpacked/steps"
+    local quantize="$unpacked/apps/quantize" compare="$unpacked/scripts/gpu_compare_steps.py"
+    need_gpu && need_program "$train" && need_program "$quantize" && need_python
+    mkdir -p "$folder"
+    for precision in fp32 tf32 bf16; do
+        # The CPU computes tf32's reference in fp32.
+        dump cpu "${precision/tf32/fp32}" none "$folder/cpu" || { bad+=("CPU $precision") && continue; }
+        for codec in none "${codecs[@]}"; do
+            echo "$model, $precision, $codec"
+            count=$((count + 1))
+            {
+                dump cuda "$precision" "$codec" "$folder/cuda" &&
+                    python "$compare" --precision "$precision" "$folder/cpu" "$folder/cuda" &&
+                    { [ "$codec" = none ] || {
+                        python "$compare" --gradient "$folder/cuda" "$folder/gradient.npy" &&
+                            run "$quantize" "$folder/gradient.npy" "$folder/quantized.npy" --quant "$codec" \
+                                --seed 1 --device cpu >"$folder/quantize.log" 2>&1 &&
+                            python "$compare" --quantized "$folder/cuda" "$folder/quantized.npy"
+                    }; }
+            } || bad+=("$precision/$codec")
         done
     done
+    rm -rf "$folder"
     if [ "${#bad[@]}" -gt 0 ]; then echo "${#bad[@]} of $count differ: ${bad[*]}" && return 1; fi
-    echo "$count steps agree with the CPU"
+    echo "$count steps agree with the CPU, and codecs to the bit"
 }
+one_step_resnet_20() { one_step resnet_20; }
+one_step_alexnet() { one_step alexnet; }
+one_step_simple() { one_step simple; }
 
 eager_captured() {
     local mode precision runs="$unpacked/runs" options
@@ -161,40 +217,47 @@ eager_captured() {
     echo "20 steps bitwise the same in fp32, tf32 and bf16"
 }
 
-sanitizer() {
-    local tool program sanitizer bad=()
-    need_gpu
+# sanitize TOOL PROGRAM: tests are of small sizes throughout.
+sanitize() {
+    local tool="$1" program="$unpacked/tests/$2" report="$results/$1_$2.json" sanitizer
+    need_gpu && need_program "$program"
     sanitizer="$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -1)"
+    if [ -z "$sanitizer" ]; then
+        sanitizer="$(site_folders | while read -r folder; do
+            ls "$folder"/nvidia/*/bin/compute-sanitizer 2>/dev/null
+        done | head -1)"
+    fi
     [ -n "$sanitizer" ] || skip "no compute-sanitizer"
-    for program in test_cuda_kernels test_cuda_codecs; do
-        [ -x "$unpacked/tests/$program" ] || continue
-        for tool in memcheck racecheck; do
-            echo "== $tool $program"
-            run "$sanitizer" --tool "$tool" --error-exitcode 1 "$unpacked/tests/$program" --gtest_brief=1 ||
-                bad+=("$tool $program")
-        done
-    done
-    if [ "${#bad[@]}" -gt 0 ]; then echo "found something: ${bad[*]}" && return 1; fi
-    echo "memcheck and racecheck found nothing"
+    rm -f "$report"
+    run "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" --gtest_brief=1 \
+        --gtest_output="json:$report" || { echo "$tool found something, or a test failed" && return 1; }
+    if [ "$(ran "$report")" -eq 0 ]; then echo "no case ran: the tests see no GPU" && return 1; fi
+    echo "$tool found nothing in $(ran "$report") cases"
 }
+memcheck_kernels() { sanitize memcheck test_cuda_kernels; }
+memcheck_codecs() { sanitize memcheck test_cuda_codecs; }
+racecheck_kernels() { sanitize racecheck test_cuda_kernels; }
+racecheck_codecs() { sanitize racecheck test_cuda_codecs; }
 
 kernel_benchmarks() {
-    need_gpu && need_program "$unpacked/apps/bench_kernels"
-    run "$unpacked/apps/bench_kernels" --device cuda
+    local program="$unpacked/apps/bench_kernels" output="$results/kernels_cuda.json"
+    need_gpu && need_program "$program"
+    if python -c 0 2>/dev/null; then
+        python "$unpacked/bench/kernels.py" --device cuda --limit 420 --program "$(started_by "$program")" \
+            --output "$output"
+    else
+        run "$program" --device cuda --benchmark_min_time=0.03 --benchmark_out="$output" --benchmark_out_format=json
+    fi
 }
 
 step_times() {
-    local precision
     need_gpu && need_program "$unpacked/apps/bench_step"
     python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
-    grep -q -- --device "$unpacked/bench/compare_pytorch.py" || skip "the comparison knows no GPU"
-    export LD_LIBRARY_PATH
-    LD_LIBRARY_PATH="$(libraries)"
-    for precision in fp32 bf16; do
-        python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$precision" \
-            --program "$unpacked/apps/bench_step" --output "$results/compare_pytorch_cuda_$precision.json" || return 1
-    done
+    python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$1" --starts 1 --rounds 7 \
+        --program "$(started_by "$unpacked/apps/bench_step")" --output "$results/compare_pytorch_cuda_$1.json"
 }
+step_times_bf16() { step_times bf16; }
+step_times_fp32() { step_times fp32; }
 
 training() {
     local data
@@ -210,19 +273,26 @@ training() {
 
 json_text() { printf '%s' "$1" | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 
-if [ "${1:-}" = --part ]; then
-    "$2"
-    exit
-fi
+case "${1:-}" in
+    --part)
+        "$2"
+        exit
+        ;;
+    --run)
+        find_start "$2"
+        exec "${start[@]}" "${@:3}"
+        ;;
+esac
 
 only=""
 while [ $# -gt 0 ]; do
     case "$1" in
-        --only | --results)
+        --only | --results | --unpacked)
             [ $# -ge 2 ] || { say "$1 needs a value." && exit 2; }
             declare "${1#--}=$2"
             shift 2
             ;;
+        --list) printf '%s\n' "${parts[@]}" && exit ;;
         --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$self" && exit ;;
         *) say "there is no option '$1'; --help lists them." && exit 2 ;;
     esac
@@ -231,12 +301,34 @@ for name in ${only//,/ }; do
     printf '%s\n' "${parts[@]}" | grep -q "^$name " || { say "there is no part '$name'." && exit 2; }
 done
 
-mkdir -p "$results" "$unpacked" || exit 1
-results="$(cd "$results" && pwd)"
+mkdir -p "$results/parts" "$unpacked" || exit 1
+results="$(cd "$results" && pwd)" unpacked="$(cd "$unpacked" && pwd)"
 export GPU_CHECK_UNPACKED="$unpacked" GPU_CHECK_RESULTS="$results"
-tar -C "$unpacked" -xzf "$here/payload.tar.gz" || { say "payload.tar.gz cannot be unpacked." && exit 1; }
+unxz_payload() {
+    if command -v xz >/dev/null; then
+        xz -dc "$here/payload.tar.xz"
+    else
+        python -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' \
+            "$here/payload.tar.xz"
+    fi
+}
+unxz_payload | tar -C "$unpacked" -xf - || { say "payload.tar.xz cannot be unpacked: that takes xz or Python 3." && exit 1; }
 
-rows=() objects=() status=0
+# The outcomes of all parts that ever ran with these results.
+write_report() {
+    local entry name separator=""
+    printf '{\n "bundle": "%s",\n "host": "%s",\n "parts": [' \
+        "$(json_text "$(paste -sd';' "$here/manifest.txt" 2>/dev/null)")" "$(json_text "$(uname -srm)")"
+    for entry in "${parts[@]}"; do
+        read -r name _ <<<"$entry"
+        [ -f "$results/parts/$name.json" ] || continue
+        printf '%s\n  %s' "$separator" "$(cat "$results/parts/$name.json")"
+        separator=,
+    done
+    printf '\n ]\n}\n'
+}
+
+rows=() status=0
 for entry in "${parts[@]}"; do
     read -r name limit what <<<"$entry"
     if [ -n "$only" ] && [[ ",$only," != *",$name,"* ]]; then continue; fi
@@ -250,18 +342,13 @@ for entry in "${parts[@]}"; do
         124 | 137) outcome="out of time" status=1 ;;
         *) outcome=failed status=1 ;;
     esac
-    note="$(grep -v '^[[:space:]]*$' "$results/$name.log" | tail -1 | cut -c1-200)"
+    # A cut may go through a letter of several bytes.
+    note="$(grep -v '^[[:space:]]*$' "$results/$name.log" | tail -1 | cut -c1-200 | iconv -c -f UTF-8 -t UTF-8)"
     rows+=("$(printf '%-18s %-12s %6d s  %s' "$name" "$outcome" "$seconds" "$note")")
-    objects+=("$(printf '{"part": "%s", "outcome": "%s", "seconds": %d, "note": "%s"}' "$name" "$outcome" \
-        "$seconds" "$(json_text "$note")")")
+    printf '{"part": "%s", "outcome": "%s", "seconds": %d, "note": "%s"}' "$name" "$outcome" "$seconds" \
+        "$(json_text "$note")" >"$results/parts/$name.json"
+    write_report >"$results/gpu_check.json"
 done
-
-{
-    printf '{\n "bundle": "%s",\n "host": "%s",\n "parts": [\n  ' \
-        "$(json_text "$(paste -sd';' "$here/manifest.txt" 2>/dev/null)")" "$(json_text "$(uname -srm)")"
-    joined="$(printf '%s,\n  ' "${objects[@]}")"
-    printf '%s\n ]\n}\n' "${joined%,*}"
-} >"$results/gpu_check.json"
 
 echo
 printf '%s\n' "${rows[@]}"

@@ -2,12 +2,16 @@
 """Compares two safetensors files of cifar_train: the same step on two devices, or the end of two runs.
 
     gpu_compare_steps.py [--precision fp32|tf32|bf16] [--exact] FIRST SECOND
+    gpu_compare_steps.py --gradient STEP FILE.npy
+    gpu_compare_steps.py --quantized STEP FILE.npy
 
 Of each tensor the distance is |a - b| / |b| (Euclidean norms). Without --exact, for files of --dump-step, these are
 compared: logits, loss and every gradient, all gradients taken as one vector too; of large tensors an even sample of
 some 100,000 elements, for which plain Python is fast enough. Quantized gradients are left out,
 since a random rounding near its threshold turns over with the last bit of a gradient; what follows from them too.
-With --exact every tensor must have the same bits. Needs nothing but Python. Ends with status 1 where they differ.
+With --exact every tensor must have the same bits. --gradient writes the whole gradient of a step as one array;
+--quantized compares such an array, bit by bit, with what the step's codec made of its gradient. Needs nothing but
+Python. Ends with status 1 where they differ.
 """
 
 import array
@@ -62,6 +66,34 @@ def compare_exactly(first, second):
     return [n for n in names if n not in first or n not in second or first[n][1] != second[n][1]]
 
 
+def flat(file, prefix):
+    """The parameters' tensors with this prefix as one array, in the parameters' order, which is the file's."""
+    entries = [entry for name, entry in file.items() if name.startswith(prefix)]
+    return b"".join(data for _, data in sorted(entries, key=lambda entry: entry[0]["data_offsets"]))
+
+
+def write_npy(path, data):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({len(data) // 4},), }}"
+    header = header.ljust(128 - 11) + "\n"  # the whole head takes 128 bytes
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data)
+
+
+def read_npy(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    (length,) = struct.unpack_from("<H", data, 8)
+    return data[10 + length :]
+
+
+def compare_quantized(step, path):
+    ours, theirs = flat(step, "quantized_grad."), read_npy(path)
+    if len(ours) != len(theirs):
+        return [f"{len(ours) // 4} elements in the step, {len(theirs) // 4} in {path}"]
+    differing = sum(ours[i : i + 4] != theirs[i : i + 4] for i in range(0, len(ours), 4)) if ours != theirs else 0
+    return [f"{differing} of {len(ours) // 4} quantized elements differ"] if differing else []
+
+
 def compare_steps(first, second, tolerance):
     problems, total = [], [0.0, 0.0]
 
@@ -84,8 +116,23 @@ def compare_steps(first, second, tolerance):
     return problems
 
 
+def use_array(option, step, path):
+    try:
+        if option == "--gradient":
+            write_npy(path, flat(read(step), "grad."))
+            return 0
+        problems = compare_quantized(read(step), path)
+    except OSError as error:
+        raise SystemExit(f"gpu_compare_steps.py: {error}")
+    for problem in problems:
+        print(f"  {problem}")
+    return 1 if problems else 0
+
+
 def main():
     arguments, precision = sys.argv[1:], "fp32"
+    if len(arguments) == 3 and arguments[0] in ("--gradient", "--quantized"):
+        return use_array(*arguments)
     exact = "--exact" in arguments
     if exact:
         arguments.remove("--exact")

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/dtype.h"
+#include "engine/input_file.h"
 
 namespace qstep {
 
@@ -51,20 +52,16 @@ class SafetensorsFile {
     /// bad UTF-8, nesting, a name or key twice, an unknown type or key, a shape that does not match its
     /// bytes, offsets that overlap, leave gaps or exceed the file.
     explicit SafetensorsFile(std::filesystem::path path);
-    ~SafetensorsFile();
-    SafetensorsFile(const SafetensorsFile&) = delete;
-    SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
     const Metadata& metadata() const { return metadata_; }
     const std::map<std::string, Entry>& entries() const { return entries_; }
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return file_.path(); }
 
     /// Reads the whole data of an entry of this file into `to`, which has exactly entry.bytes() bytes.
     void read(const Entry& entry, std::span<std::byte> to) const;
 
   private:
-    std::filesystem::path path_;
-    int descriptor_ = -1;
+    InputFile file_;
     std::uint64_t data_start_ = 0;
     Metadata metadata_;
     std::map<std::string, Entry> entries_;

@@ -1,15 +1,9 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <system_error>
 
 #include "engine/error.h"
 #include "engine/shape.h"
@@ -43,15 +37,6 @@ std::optional<DType> dtype_from(const std::string& name) {
                                                      {"I64", DType::i64}, {"F64", DType::f64}};
     const auto found = kNames.find(name);
     return found == kNames.end() ? std::nullopt : std::optional(found->second);
-}
-
-// Names come from the file: keep messages to one line of printable text.
-std::string shown(const std::string& name) {
-    constexpr std::size_t kMaxShown = 60;
-    std::string text = name.substr(0, kMaxShown);
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-    return name.size() > kMaxShown ? text + "..." : text;
 }
 
 // JSON parsers keep the last of equal keys; here a second one is an error, and so is deep nesting.
@@ -152,36 +137,11 @@ void check_tiling(const std::map<std::string, SafetensorsFile::Entry>& entries, 
     if (reached != data_bytes) malformed("{} bytes at its end belong to no tensor", data_bytes - reached);
 }
 
-// Reads exactly to.size() bytes at `offset`.
-void read_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset,
-             std::span<std::byte> to) {
-    while (!to.empty()) {
-        const ssize_t got = pread(descriptor, to.data(), to.size(), static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail_run("cannot read {}: {}", path.string(), std::generic_category().message(errno));
-        if (got == 0) fail_run("{} became shorter while it was read", path.string());
-        to = to.subspan(static_cast<std::size_t>(got));
-        offset += static_cast<std::uint64_t>(got);
-    }
-}
-
-int open_regular(const std::filesystem::path& path, std::uint64_t& size) {
-    // O_NONBLOCK: a named pipe would otherwise wait for a writer that never comes.
-    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) fail_run("cannot open {}: {}", path.string(), std::generic_category().message(errno));
-    struct stat status {};
-    if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-        close(descriptor);
-        fail_run("cannot open {}: it is not a regular file", path.string());
-    }
-    size = static_cast<std::uint64_t>(status.st_size);
-    return descriptor;
-}
-
-std::string read_header(int descriptor, const std::filesystem::path& path, std::uint64_t file_bytes) {
+std::string read_header(const InputFile& file) {
+    const std::uint64_t file_bytes = file.size();
     if (file_bytes < kLengthBytes) malformed("it is shorter than the 8 bytes of a header length");
     std::array<std::byte, kLengthBytes> raw;
-    read_at(descriptor, path, 0, raw);
+    file.read(0, raw);
     std::uint64_t length = 0;
     for (std::size_t i = 0; i < raw.size(); ++i) length |= std::to_integer<std::uint64_t>(raw[i]) << (8 * i);
     if (length > kMaxHeaderBytes)
@@ -190,21 +150,19 @@ std::string read_header(int descriptor, const std::filesystem::path& path, std::
     if (length > file_bytes - kLengthBytes)
         malformed("it is truncated: a header of {} bytes does not fit into its {} bytes", length, file_bytes);
     std::string text(length, '\0');
-    read_at(descriptor, path, kLengthBytes, std::as_writable_bytes(std::span(text)));
+    file.read(kLengthBytes, std::as_writable_bytes(std::span(text)));
     return text;
 }
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(std::filesystem::path path) : path_(std::move(path)) {
-    std::uint64_t file_bytes = 0;
-    descriptor_ = open_regular(path_, file_bytes);
+SafetensorsFile::SafetensorsFile(std::filesystem::path path) : file_(std::move(path)) {
     try {
-        const std::string text = read_header(descriptor_, path_, file_bytes);
+        const std::string text = read_header(file_);
         if (text.empty() || text.front() != '{') malformed("its header is not a JSON object");
         const Json header = parse_header(text);
         data_start_ = kLengthBytes + text.size();
-        const std::uint64_t data_bytes = file_bytes - data_start_;
+        const std::uint64_t data_bytes = file_.size() - data_start_;
         for (const auto& item : header.items()) {
             if (item.key() == "__metadata__")
                 metadata_ = parse_metadata(item.value());
@@ -213,22 +171,14 @@ SafetensorsFile::SafetensorsFile(std::filesystem::path path) : path_(std::move(p
         }
         check_tiling(entries_, data_bytes);
     } catch (const Malformed& problem) {
-        close(descriptor_);
-        fail_run("{} is not a usable safetensors file: {}", path_.string(), problem.reason);
-    } catch (...) {
-        close(descriptor_);
-        throw;
+        fail_run("{} is not a usable safetensors file: {}", file_.path().string(), problem.reason);
     }
-}
-
-SafetensorsFile::~SafetensorsFile() {
-    close(descriptor_);
 }
 
 void SafetensorsFile::read(const Entry& entry, std::span<std::byte> to) const {
     QSTEP_CHECK(to.size() == entry.bytes(), "{} bytes of memory for {} bytes of data", to.size(),
                 entry.bytes());
-    read_at(descriptor_, path_, data_start_ + entry.begin, to);
+    file_.read(data_start_ + entry.begin, to);
 }
 
 }  // namespace qstep

@@ -44,6 +44,12 @@ class CpuBackend : public Backend {
                                           int) override {
         return std::make_unique<EagerStep>(context, std::move(step));
     }
+    std::size_t cache_bytes() const override {
+        // sysconf() tells what all processors of the package share, also where a machine has a part of it.
+        std::ifstream size("/sys/devices/system/cpu/cpu0/cache/index3/size");
+        std::size_t kibibytes = 0;
+        return size >> kibibytes ? kibibytes << 10 : 0;
+    }
     std::string description() const override {
         std::ifstream info("/proc/cpuinfo");
         std::string model = "unknown processor";

@@ -67,6 +67,7 @@ class CudaBackend : public Backend {
                                           int at_once) override {
         return capture_step(context, std::move(step), at_once);
     }
+    std::size_t cache_bytes() const override { return static_cast<std::size_t>(properties_.l2CacheSize); }
     std::string description() const override {
         return fmt::format("{}, compute capability {}.{}, {:.1f} GiB", properties_.name, properties_.major,
                            properties_.minor, mebibytes(properties_.totalGlobalMem) / 1024);

@@ -22,11 +22,9 @@ template <typename T, bool kAccumulate>
 QSTEP_CLONES void relu_backward_range(T* dx, const T* dout, const T* out, std::int64_t count) {
 #pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) {
-        const T gradient = to_float(out[i]) > 0.0f ? dout[i] : T{};
-        if constexpr (kAccumulate)
-            dx[i] = from_float<T>(to_float(dx[i]) + to_float(gradient));
-        else
-            dx[i] = gradient;
+        // Chosen between floats: between two bf16, which are structs, gcc branches.
+        const float gradient = to_float(out[i]) > 0.0f ? to_float(dout[i]) : 0.0f;
+        dx[i] = from_float<T>(kAccumulate ? to_float(dx[i]) + gradient : gradient);
     }
 }
 

@@ -12,8 +12,10 @@
 #include "quant/algorithm.h"
 #include "quant/buckets.h"
 #include "quant/codec.h"
+#include "quant/cpu/codes.h"
 #include "quant/cpu/isa.h"
 #include "quant/cpu/simd_group.h"
+#include "quant/stream.h"
 
 namespace qstep::quant::cpu {
 
@@ -25,36 +27,50 @@ struct BucketKernels {
                 std::int64_t n, const FitContext& context);
     double (*round)(const typename Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,
                     const Draws& draws);
+    double (*encode)(const typename Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x,
+                     std::int64_t n, const Draws& draws);
+    bool (*decode)(float* out, std::int64_t n, const std::uint32_t* words, const Parameters& parameters,
+                   const std::uint8_t* from, int bits);
 };
 
 /// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
-#define QSTEP_BUCKET_VARIANT(isa, attributes)                                                            \
-    attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                        \
-        SimdGroupOf<Isa::isa> group;                                                                     \
-        return Algorithm::measure(group, x, n);                                                          \
-    }                                                                                                    \
-    attributes void fit_##isa(Algorithm::Fit& fit, const Algorithm::Measure& measure, const float* x,    \
-                              std::int64_t n, const FitContext& context) {                               \
-        SimdGroupOf<Isa::isa> group;                                                                     \
-        Algorithm::fit(group, fit, measure, x, n, context);                                              \
-    }                                                                                                    \
-    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
-                                  const Draws& draws) {                                                  \
-        SimdGroupOf<Isa::isa> group;                                                                     \
-        return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                 \
+#define QSTEP_BUCKET_VARIANT(isa, attributes)                                                             \
+    attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                         \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return Algorithm::measure(group, x, n);                                                           \
+    }                                                                                                     \
+    attributes void fit_##isa(Algorithm::Fit& fit, const Algorithm::Measure& measure, const float* x,     \
+                              std::int64_t n, const FitContext& context) {                                \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        Algorithm::fit(group, fit, measure, x, n, context);                                               \
+    }                                                                                                     \
+    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,  \
+                                  const Draws& draws) {                                                   \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                  \
+    }                                                                                                     \
+    attributes double encode_##isa(const Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x, \
+                                   std::int64_t n, const Draws& draws) {                                  \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return encode_chunk<Algorithm>(group, fit, to, bits, x, n, draws);                                \
+    }                                                                                                     \
+    attributes bool decode_##isa(float* out, std::int64_t n, const std::uint32_t* words,                  \
+                                 const Parameters& parameters, const std::uint8_t* from, int bits) {      \
+        SimdGroupOf<Isa::isa> group;                                                                      \
+        return decode_chunk<Algorithm>(group, out, n, words, parameters, from, bits);                     \
     }
-#define QSTEP_BUCKET_KERNELS()                                     \
-    QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                       \
-    BucketKernels<Algorithm> kernels_for(Isa isa) {                \
-        switch (isa) {                                             \
-            case Isa::avx512:                                      \
-                return {measure_avx512, fit_avx512, round_avx512}; \
-            case Isa::avx2:                                        \
-                return {measure_avx2, fit_avx2, round_avx2};       \
-            case Isa::baseline:                                    \
-                break;                                             \
-        }                                                          \
-        return {measure_baseline, fit_baseline, round_baseline};   \
+#define QSTEP_BUCKET_KERNELS()                                                                     \
+    QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                                                       \
+    BucketKernels<Algorithm> kernels_for(Isa isa) {                                                \
+        switch (isa) {                                                                             \
+            case Isa::avx512:                                                                      \
+                return {measure_avx512, fit_avx512, round_avx512, encode_avx512, decode_avx512};   \
+            case Isa::avx2:                                                                        \
+                return {measure_avx2, fit_avx2, round_avx2, encode_avx2, decode_avx2};             \
+            case Isa::baseline:                                                                    \
+                break;                                                                             \
+        }                                                                                          \
+        return {measure_baseline, fit_baseline, round_baseline, encode_baseline, decode_baseline}; \
     }
 
 /// What the phases of one quantize() call share.
@@ -71,6 +87,23 @@ struct Call {
 Call begin_call(Context& context, const CodecSettings& settings, std::int64_t count, const Tensor& out,
                 const Tensor& in, const Tensor& step, const Tensor& variance);
 
+/// The stream of encode() or decode(): where it is and what is in it.
+struct StreamCall {
+    std::uint8_t* bytes;
+    StreamLayout layout;
+    Parameters parameters;
+    std::uint64_t seed;
+    std::uint32_t step;
+};
+
+/// Checks `stream` and writes its header.
+StreamCall begin_encoding(const GradientCodec& codec, const Tensor& stream, std::uint32_t step);
+/// Checks `out`, `stream` and its header.
+StreamCall begin_decoding(const GradientCodec& codec, const Tensor& out, const Tensor& stream);
+/// A run error unless all buckets were decoded well; first_bad: the first that was not, or the number of
+/// buckets.
+void end_decoding(const StreamCall& call, std::int64_t first_bad);
+
 /// The sum, in the order of quant/group.h.
 double total_of(const std::vector<double>& spreads);
 
@@ -84,7 +117,7 @@ class BucketCodec : public GradientCodec {
     BucketCodec(Context& context, const CodecSettings& settings, std::int64_t count,
                 const BucketKernels<Algorithm>& kernels, std::int64_t (*candidates)(std::int64_t, double),
                 std::int64_t scratch_bytes)
-        : GradientCodec(settings),
+        : GradientCodec(settings, count),
           kernels_(kernels),
           buckets_(count, settings.bucket_size),
           parameters_(parameters_of(settings)),
@@ -102,18 +135,53 @@ class BucketCodec : public GradientCodec {
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
-        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
-        if (scratch_stride_ > 0)
-            call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
-        if (buckets_.small())
-            small_buckets(call);
-        else
-            for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
-                wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()));
-        *variance.as<double>() = total_of(spreads_);
+        const Call call = begin(context, out, in, step, variance);
+        *variance.as<double>() =
+            for_each_fitted(call, [&](const Fit& fit, std::int64_t, std::int64_t at, std::int64_t n) {
+                return kernels_.round(fit, call.out + at, call.in + at, n, call.draws.from(at));
+            });
+    }
+
+    void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                const Tensor& variance) override {
+        const Call call = begin(context, in, in, step, variance);
+        const StreamCall to = begin_encoding(*this, stream, call.step);
+        *variance.as<double>() =
+            for_each_fitted(call, [&](const Fit& fit, std::int64_t bucket, std::int64_t at, std::int64_t n) {
+                const std::int64_t within = at - buckets_.begin(bucket);
+                if (within == 0) write_header(to, fit, bucket);
+                std::uint8_t* codes =
+                    to.bytes + to.layout.codes_at(bucket) + packed_bytes(within, to.layout.bits);
+                return kernels_.encode(fit, codes, to.layout.bits, call.in + at, n, call.draws.from(at));
+            });
+    }
+
+    void decode(Context& context, const Tensor& out, const Tensor& stream) override {
+        const StreamCall from = begin_decoding(*this, out, stream);
+        const StreamLayout& layout = from.layout;
+        auto* values = out.as<float>();
+        const std::int64_t chunks = buckets_.chunks_per_bucket(), pieces = buckets_.chunks();
+        std::int64_t first_bad = buckets_.count();
+#pragma omp parallel for schedule(static) num_threads(context.threads()) reduction(min : first_bad)
+        for (std::int64_t piece = 0; piece < pieces; ++piece) {
+            const std::int64_t bucket = piece / chunks, within = piece % chunks * kChunk;
+            const std::int64_t n = buckets_.chunk_length(piece);
+            if (n <= 0) continue;
+            std::uint32_t words[kMostHeaderWords];
+            std::memcpy(words, from.bytes + layout.header_at(bucket),
+                        static_cast<std::size_t>(layout.header_words) * sizeof(words[0]));
+            const std::uint8_t* codes =
+                from.bytes + layout.codes_at(bucket) + packed_bytes(within, layout.bits);
+            if (!kernels_.decode(values + buckets_.chunk_begin(piece), n, words, from.parameters, codes,
+                                 layout.bits))
+                first_bad = std::min(first_bad, bucket);
+        }
+        end_decoding(from, first_bad);
     }
 
   private:
+    /// smart's points.
+    static constexpr std::int64_t kMostHeaderWords = 256;
     /// 2 MiB of gradient.
     static constexpr std::int64_t kWaveChunks = 64;
 
@@ -128,7 +196,36 @@ class BucketCodec : public GradientCodec {
                 bucket,          candidates, call.scratch + thread * scratch_stride_};
     }
 
-    void small_buckets(const Call& call) {
+    Call begin(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+               const Tensor& variance) {
+        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
+        if (scratch_stride_ > 0)
+            call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
+        return call;
+    }
+
+    static void write_header(const StreamCall& to, const Fit& fit, std::int64_t bucket) {
+        std::uint8_t* at = to.bytes + to.layout.header_at(bucket);
+        for (std::int64_t i = 0; i < to.layout.header_words; ++i) {
+            const std::uint32_t word = bucket_header_word<Algorithm>(fit, i);
+            std::memcpy(at + i * 4, &word, sizeof word);
+        }
+    }
+
+    /// finish(fit, bucket, at, n) -> spread, for the n elements from `at` on: a whole small bucket, or a
+    /// chunk of a longer one. Returns the variance.
+    template <typename Finish>
+    double for_each_fitted(const Call& call, const Finish& finish) {
+        if (buckets_.small())
+            small_buckets(call, finish);
+        else
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
+                wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()), finish);
+        return total_of(spreads_);
+    }
+
+    template <typename Finish>
+    void small_buckets(const Call& call, const Finish& finish) {
         const std::int64_t runs = buckets_.runs();
 #pragma omp parallel for schedule(static) num_threads(call.threads)
         for (std::int64_t run = 0; run < runs; ++run) {
@@ -141,13 +238,14 @@ class BucketCodec : public GradientCodec {
                 const float* x = call.in + begin;
                 kernels_.fit(fit, kernels_.measure(x, n), x, n,
                              fit_context(call, bucket, omp_get_thread_num()));
-                total += kernels_.round(fit, call.out + begin, x, n, call.draws.from(begin));
+                total += finish(fit, bucket, begin, n);
             }
             spreads_[static_cast<std::size_t>(run)] = total;
         }
     }
 
-    void wave(const Call& call, std::int64_t first, std::int64_t last) {
+    template <typename Finish>
+    void wave(const Call& call, std::int64_t first, std::int64_t last, const Finish& finish) {
         const std::int64_t per_bucket = buckets_.chunks_per_bucket(), begin = first * per_bucket;
         const std::int64_t end = last * per_bucket;
 #pragma omp parallel num_threads(call.threads)
@@ -170,9 +268,9 @@ class BucketCodec : public GradientCodec {
 #pragma omp for schedule(static)
             for (std::int64_t chunk = begin; chunk < end; ++chunk) {
                 const std::int64_t at = buckets_.chunk_begin(chunk), n = buckets_.chunk_length(chunk);
-                const Fit& fit = fits_[static_cast<std::size_t>(chunk / per_bucket - first)];
+                const std::int64_t bucket = chunk / per_bucket;
                 spreads_[static_cast<std::size_t>(chunk)] =
-                    n > 0 ? kernels_.round(fit, call.out + at, call.in + at, n, call.draws.from(at)) : 0.0;
+                    n > 0 ? finish(fits_[static_cast<std::size_t>(bucket - first)], bucket, at, n) : 0.0;
             }
         }
     }

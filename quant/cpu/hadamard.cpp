@@ -2,88 +2,23 @@
 // together, one phase after the other.
 #include "quant/hadamard.h"
 
+#include <atomic>
 #include <bit>
 #include <vector>
 
 #include "quant/cpu/bucket_codec.h"
 #include "quant/cpu/codecs.h"
+#include "quant/cpu/hadamard_kernels.h"
 
 namespace qstep::quant::cpu {
 
 namespace {
 
-struct Kernels {
-    double (*quantize)(float* out, const float* x, std::int64_t n, float* y, std::int64_t padded,
-                       const Parameters& parameters, const Draws& draws, const Signs& signs);
-    Extent (*magnitudes)(const float* x, std::int64_t n);
-    void (*rotate)(float* y, std::int64_t padded, const float* x, std::int64_t n,
-                   const Hadamard::Scale& scale, const Signs& signs);
-    void (*columns)(float* y, std::int64_t rows, std::int64_t column, float* strip);
-    Extent (*extent)(const float* y, std::int64_t n);
-    double (*round)(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws);
-    void (*store)(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,
-                  const Signs& signs);
-};
-
-#define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                             \
-    attributes double quantize_##isa(float* out, const float* x, std::int64_t n, float* y,                  \
-                                     std::int64_t padded, const Parameters& parameters, const Draws& draws, \
-                                     const Signs& signs) {                                                  \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        return Hadamard::quantize(group, out, x, n, y, padded, parameters, draws, signs);                   \
-    }                                                                                                       \
-    attributes Extent magnitudes_##isa(const float* x, std::int64_t n) {                                    \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        return Hadamard::measure(group, x, n);                                                              \
-    }                                                                                                       \
-    attributes void rotate_##isa(float* y, std::int64_t padded, const float* x, std::int64_t n,             \
-                                 const Hadamard::Scale& scale, const Signs& signs) {                        \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        Hadamard::load(group, y, padded, x, n, scale, signs);                                               \
-        group.walsh_hadamard(y, padded, 1);                                                                 \
-    }                                                                                                       \
-    attributes void columns_##isa(float* y, std::int64_t rows, std::int64_t column, float* strip) {         \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        Hadamard::transform_columns(group, y, rows, kChunk, column, strip);                                 \
-    }                                                                                                       \
-    attributes Extent extent_##isa(const float* y, std::int64_t n) {                                        \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        return Standard::measure(group, y, n);                                                              \
-    }                                                                                                       \
-    attributes double round_##isa(const Standard::Fit& fit, float* y, std::int64_t n, const Draws& draws) { \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        const double spread = round_to_values<Standard>(group, fit, y, y, n, draws);                        \
-        group.walsh_hadamard(y, n, 1);                                                                      \
-        return spread;                                                                                      \
-    }                                                                                                       \
-    attributes void store_##isa(float* out, const float* y, std::int64_t n, const Hadamard::Scale& scale,   \
-                                const Signs& signs) {                                                       \
-        SimdGroupOf<Isa::isa> group;                                                                        \
-        Hadamard::store(group, out, y, n, scale, signs);                                                    \
-    }
-QSTEP_FOR_EACH_ISA(QSTEP_HADAMARD_VARIANT)
-#undef QSTEP_HADAMARD_VARIANT
-
-Kernels kernels_for(Isa isa) {
-    switch (isa) {
-        case Isa::avx512:
-            return {quantize_avx512, magnitudes_avx512, rotate_avx512, columns_avx512,
-                    extent_avx512,   round_avx512,      store_avx512};
-        case Isa::avx2:
-            return {quantize_avx2, magnitudes_avx2, rotate_avx2, columns_avx2,
-                    extent_avx2,   round_avx2,      store_avx2};
-        case Isa::baseline:
-            break;
-    }
-    return {quantize_baseline, magnitudes_baseline, rotate_baseline, columns_baseline,
-            extent_baseline,   round_baseline,      store_baseline};
-}
-
 class HadamardCodec : public GradientCodec {
   public:
     HadamardCodec(Context& context, const CodecSettings& settings, std::int64_t count, Isa isa)
-        : GradientCodec(settings),
-          kernels_(kernels_for(isa)),
+        : GradientCodec(settings, count),
+          kernels_(hadamard_kernels_for(isa)),
           buckets_(count, settings.bucket_size),
           parameters_(parameters_of(settings)),
           padded_(static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(buckets_.size)))) {
@@ -96,14 +31,49 @@ class HadamardCodec : public GradientCodec {
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
-        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
-        call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
-        if (buckets_.small())
-            small_buckets(call);
-        else
-            for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket)
-                spreads_[static_cast<std::size_t>(bucket)] = long_bucket(call, bucket);
+        const Call call = begin(context, out, in, step, variance);
+        for_each_bucket(call, [&](std::int64_t bucket, float* y) {
+            const WholeHadamard whole = whole_bucket(call.step, settings().seed, bucket, y);
+            const std::int64_t begin = buckets_.begin(bucket);
+            if (whole.padded > kChunk) return long_bucket(call, bucket, y);
+            return kernels_.quantize(call.out + begin, call.in + begin, whole, parameters_,
+                                     call.draws.from(bucket * padded_));
+        });
         *variance.as<double>() = total_of(spreads_);
+    }
+
+    void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                const Tensor& variance) override {
+        const Call call = begin(context, in, in, step, variance);
+        const StreamCall to = begin_encoding(*this, stream, call.step);
+        for_each_bucket(call, [&](std::int64_t bucket, float* y) {
+            const WholeHadamard whole = whole_bucket(call.step, settings().seed, bucket, y);
+            if (whole.padded > kChunk) return encode_long_bucket(call, to, bucket, y);
+            return kernels_.encode(
+                to.bytes + to.layout.header_at(bucket), to.bytes + to.layout.codes_at(bucket), to.layout.bits,
+                call.in + buckets_.begin(bucket), whole, parameters_, call.draws.from(bucket * padded_));
+        });
+        *variance.as<double>() = total_of(spreads_);
+    }
+
+    void decode(Context& context, const Tensor& out, const Tensor& stream) override {
+        const StreamCall from = begin_decoding(*this, out, stream);
+        Call call{out.as<float>(), nullptr, from.step, {}, context.threads(), nullptr};
+        call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
+        std::atomic<std::int64_t> bad{buckets_.count()};
+        for_each_bucket(call, [&](std::int64_t bucket, float* y) {
+            std::uint32_t words[Hadamard::kHeaderWords];
+            std::memcpy(words, from.bytes + from.layout.header_at(bucket), sizeof words);
+            const WholeHadamard whole = whole_bucket(call.step, from.seed, bucket, y);
+            const bool good = whole.padded > kChunk
+                                  ? decode_long_bucket(call, from, bucket, words, y)
+                                  : kernels_.decode(call.out + buckets_.begin(bucket), words,
+                                                    from.bytes + from.layout.codes_at(bucket),
+                                                    from.layout.bits, whole, parameters_);
+            if (!good) bad = bucket;
+            return 0.0;
+        });
+        end_decoding(from, bad);
     }
 
   private:
@@ -119,26 +89,37 @@ class HadamardCodec : public GradientCodec {
     }
     std::int64_t strip_stride() const { return padded_ / kChunk * Hadamard::kStrip; }
     std::int64_t stride() const { return std::max<std::int64_t>(padded_, 16); }
-    Signs signs(const Call& call, std::int64_t first) const {
-        return {{settings().seed, Purpose::rotation, call.step}, static_cast<std::uint64_t>(first)};
+    static Signs signs(std::uint32_t step, std::uint64_t seed, std::int64_t first) {
+        return {{seed, Purpose::rotation, step}, static_cast<std::uint64_t>(first)};
+    }
+    WholeHadamard whole_bucket(std::uint32_t step, std::uint64_t seed, std::int64_t bucket, float* y) const {
+        return {buckets_.length(bucket), padded_length(bucket), y, signs(step, seed, buckets_.begin(bucket))};
     }
 
-    double whole_bucket(const Call& call, std::int64_t bucket, float* y) {
-        const std::int64_t begin = buckets_.begin(bucket);
-        return kernels_.quantize(call.out + begin, call.in + begin, buckets_.length(bucket), y,
-                                 padded_length(bucket), parameters_, call.draws.from(bucket * padded_),
-                                 signs(call, begin));
+    Call begin(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
+               const Tensor& variance) {
+        Call call = begin_call(context, settings(), buckets_.elements, out, in, step, variance);
+        call.scratch = static_cast<char*>(context.workspace().lend(workspace_bytes(context)));
+        return call;
     }
 
-    void small_buckets(const Call& call) {
+    /// do_bucket(bucket, y) -> spread. Long buckets one after the other, each on all threads.
+    template <typename F>
+    void for_each_bucket(const Call& call, const F& do_bucket) {
+        auto* scratch = reinterpret_cast<float*>(call.scratch);
+        if (!buckets_.small()) {
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket)
+                spreads_[static_cast<std::size_t>(bucket)] = do_bucket(bucket, scratch);
+            return;
+        }
         const std::int64_t runs = buckets_.runs();
 #pragma omp parallel for schedule(static) num_threads(call.threads)
         for (std::int64_t run = 0; run < runs; ++run) {
-            float* y = reinterpret_cast<float*>(call.scratch) + omp_get_thread_num() * stride();
+            float* y = scratch + omp_get_thread_num() * stride();
             const std::int64_t first = run * buckets_.buckets_per_run();
             const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
             double total = 0;
-            for (std::int64_t bucket = first; bucket < last; ++bucket) total += whole_bucket(call, bucket, y);
+            for (std::int64_t bucket = first; bucket < last; ++bucket) total += do_bucket(bucket, y);
             spreads_[static_cast<std::size_t>(run)] = total;
         }
     }
@@ -160,53 +141,112 @@ class HadamardCodec : public GradientCodec {
             kernels_.columns(y, chunks, column, y + padded_ + omp_get_thread_num() * strip_stride());
     }
 
-    double long_bucket(const Call& call, std::int64_t bucket) {
-        const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
-        const float* x = call.in + begin;
-        float* out = call.out + begin;
-        auto* y = reinterpret_cast<float*>(call.scratch);
+    struct Rotated {
+        Hadamard::Scale scale;
+        Standard::Fit fit;
+    };
+    /// y = the rotated bucket, where it is finite.
+    Rotated rotate_long_bucket(const Call& call, std::int64_t bucket, float* y) {
+        const float* x = call.in + buckets_.begin(bucket);
         const std::int64_t padded = padded_length(bucket), chunks = padded / kChunk;
-        if (padded <= kChunk) return whole_bucket(call, bucket, y);
-        const auto length = [n](std::int64_t chunk) {
-            return std::clamp<std::int64_t>(n - chunk * kChunk, 0, kChunk);
-        };
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
-            extents_[at] = kernels_.magnitudes(x + chunk * kChunk, length(chunk));
+            extents_[at] = kernels_.magnitudes(x + chunk * kChunk, chunk_length(bucket, chunk));
         });
         const Hadamard::Scale scale = Hadamard::scale(merged_extents(chunks), padded);
-        if (!scale.finite) {
-            for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
-                std::fill_n(out + chunk * kChunk, length(chunk), kNotANumber);
-            });
-            return std::numeric_limits<double>::quiet_NaN();
-        }
+        if (!scale.finite) return {scale, {}};
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
             const std::int64_t offset = chunk * kChunk;
-            kernels_.rotate(y + offset, kChunk, x + offset, length(chunk), scale,
-                            signs(call, begin + offset));
+            kernels_.rotate(y + offset, x + offset, chunk_length(bucket, chunk), scale,
+                            signs(call.step, settings().seed, buckets_.begin(bucket) + offset));
         });
         transform_columns(call, chunks, y);
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
-            extents_[at] = kernels_.extent(y + chunk * kChunk, kChunk);
+            extents_[at] = kernels_.extent(y + chunk * kChunk);
         });
-        const Standard::Fit fit = Standard::fit_of(merged_extents(chunks), padded, parameters_);
+        return {scale, Standard::fit_of(merged_extents(chunks), padded, parameters_)};
+    }
+
+    double long_bucket(const Call& call, std::int64_t bucket, float* y) {
+        const Rotated rotated = rotate_long_bucket(call, bucket, y);
+        const std::int64_t chunks = padded_length(bucket) / kChunk;
+        if (!rotated.scale.finite) {
+            fill_not_a_number(call, bucket);
+            return std::numeric_limits<double>::quiet_NaN();
+        }
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
             const std::int64_t offset = chunk * kChunk;
             chunk_spreads_[at] =
-                kernels_.round(fit, y + offset, kChunk, call.draws.from(bucket * padded_ + offset));
+                kernels_.round(rotated.fit, y + offset, call.draws.from(bucket * padded_ + offset));
         });
+        store_long_bucket(call, bucket, y, rotated.scale, settings().seed);
+        return spread_of(chunks) * rotated.scale.variance;
+    }
+
+    double encode_long_bucket(const Call& call, const StreamCall& to, std::int64_t bucket, float* y) {
+        const Rotated rotated = rotate_long_bucket(call, bucket, y);
+        const std::int64_t padded = padded_length(bucket), chunks = padded / kChunk;
+        const int bits = to.layout.bits;
+        write_hadamard_header(to.bytes + to.layout.header_at(bucket), rotated.scale, rotated.fit);
+        std::uint8_t* codes = to.bytes + to.layout.codes_at(bucket);
+        if (!rotated.scale.finite) {
+            std::fill_n(codes, packed_bytes(padded, bits), std::uint8_t{0});
+            return std::numeric_limits<double>::quiet_NaN();
+        }
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t at) {
+            const std::int64_t offset = chunk * kChunk;
+            chunk_spreads_[at] =
+                kernels_.encode_chunk(rotated.fit, codes + packed_bytes(offset, bits), bits, y + offset,
+                                      call.draws.from(bucket * padded_ + offset));
+        });
+        return spread_of(chunks) * rotated.scale.variance;
+    }
+
+    bool decode_long_bucket(const Call& call, const StreamCall& from, std::int64_t bucket,
+                            const std::uint32_t* words, float* y) {
+        const std::int64_t padded = padded_length(bucket), chunks = padded / kChunk;
+        const int bits = from.layout.bits;
+        const std::uint8_t* codes = from.bytes + from.layout.codes_at(bucket);
+        std::atomic<bool> good{true};
+        for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
+            const std::int64_t offset = chunk * kChunk;
+            if (!kernels_.decode_chunk(y + offset, words + 1, codes + packed_bytes(offset, bits), bits,
+                                       parameters_))
+                good = false;
+        });
+        const Hadamard::Scale scale = Hadamard::scale_from(words, padded);
+        if (!scale.finite)
+            fill_not_a_number(call, bucket);
+        else if (good)
+            store_long_bucket(call, bucket, y, scale, from.seed);
+        return good;
+    }
+
+    /// The rest of the way back from y to the elements.
+    void store_long_bucket(const Call& call, std::int64_t bucket, float* y, const Hadamard::Scale& scale,
+                           std::uint64_t seed) {
+        const std::int64_t chunks = padded_length(bucket) / kChunk, begin = buckets_.begin(bucket);
         transform_columns(call, chunks, y);
         for_each_chunk(call, chunks, [&](std::int64_t chunk, std::size_t) {
             const std::int64_t offset = chunk * kChunk;
-            kernels_.store(out + offset, y + offset, length(chunk), scale, signs(call, begin + offset));
+            kernels_.store(call.out + begin + offset, y + offset, chunk_length(bucket, chunk), scale,
+                           signs(call.step, seed, begin + offset));
         });
+    }
+    void fill_not_a_number(const Call& call, std::int64_t bucket) {
+        std::fill_n(call.out + buckets_.begin(bucket), buckets_.length(bucket), kNotANumber);
+    }
+    /// Elements of the bucket in a chunk of its padded vector.
+    std::int64_t chunk_length(std::int64_t bucket, std::int64_t chunk) const {
+        return std::clamp<std::int64_t>(buckets_.length(bucket) - chunk * kChunk, 0, kChunk);
+    }
+    double spread_of(std::int64_t chunks) const {
         double spread = 0;
         for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
             spread += chunk_spreads_[static_cast<std::size_t>(chunk)];
-        return spread * scale.variance;
+        return spread;
     }
 
-    Kernels kernels_;
+    HadamardKernels kernels_;
     Buckets buckets_;
     Parameters parameters_;
     std::int64_t padded_;  // of a full bucket

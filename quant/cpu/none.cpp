@@ -30,7 +30,7 @@ Finite finite_for(Isa isa) {
 class NoneCodec : public GradientCodec {
   public:
     NoneCodec(const CodecSettings& settings, std::int64_t count, Isa isa)
-        : GradientCodec(settings), finite_(finite_for(isa)), count_(count) {}
+        : GradientCodec(settings, count), finite_(finite_for(isa)), count_(count) {}
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
@@ -44,6 +44,24 @@ class NoneCodec : public GradientCodec {
                 std::memcpy(call.out + begin, call.in + begin, static_cast<std::size_t>(n) * sizeof(float));
         }
         *variance.as<double>() = finite ? 0.0 : std::numeric_limits<double>::quiet_NaN();
+    }
+
+    void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                const Tensor& variance) override {
+        const auto number = static_cast<std::uint32_t>(*step.as<std::int64_t>());
+        const StreamCall to = begin_encoding(*this, stream, number);
+        quantize(context, {to.bytes + to.layout.codes_at(0), DType::f32, {count_}}, in, step, variance);
+    }
+
+    void decode(Context& context, const Tensor& out, const Tensor& stream) override {
+        const StreamCall from = begin_decoding(*this, out, stream);
+        const std::uint8_t* values = from.bytes + from.layout.codes_at(0);
+        auto* to = reinterpret_cast<std::uint8_t*>(out.as<float>());
+        const std::int64_t bytes = count_ * std::int64_t{sizeof(float)};
+#pragma omp parallel for schedule(static) num_threads(context.threads())
+        for (std::int64_t begin = 0; begin < bytes; begin += kChunk)
+            std::memcpy(to + begin, values + begin,
+                        static_cast<std::size_t>(std::min(kChunk, bytes - begin)));
     }
 
   private:
@@ -86,6 +104,40 @@ Call begin_call(Context& context, const CodecSettings& settings, std::int64_t co
     const auto number = static_cast<std::uint32_t>(*step.as<std::int64_t>());
     const Draws draws{{settings.seed, Purpose::rounding, number}, 0, rounds_to_nearest(settings)};
     return {to, from, number, draws, context.threads(), nullptr};
+}
+
+StreamCall begin_encoding(const GradientCodec& codec, const Tensor& stream, std::uint32_t step) {
+    const CodecSettings& settings = codec.settings();
+    check_tensor(stream, "stream", DType::u8, {codec.stream_bytes()});
+    auto* bytes = stream.as<std::uint8_t>();
+    QSTEP_CHECK(reinterpret_cast<std::uintptr_t>(bytes) % 16 == 0, "the stream is not aligned to 16 bytes");
+    const StreamHeaderWords words = header_words_of(settings, codec.element_count(), step);
+    std::memcpy(bytes, words.word, sizeof words.word);
+    return {bytes, stream_layout(settings, codec.element_count()), parameters_of(settings), settings.seed,
+            step};
+}
+
+StreamCall begin_decoding(const GradientCodec& codec, const Tensor& out, const Tensor& stream) {
+    check_tensor(out, "out", DType::f32, {codec.element_count()});
+    check_tensor(stream, "stream", DType::u8, {codec.stream_bytes()});
+    auto* bytes = stream.as<std::uint8_t>();
+    const StreamHeader header =
+        read_stream_header({reinterpret_cast<const std::byte*>(bytes), stream.bytes()});
+    const StreamLayout layout = stream_layout(codec.settings(), codec.element_count());
+    const Parameters parameters = parameters_of(codec.settings());
+    const std::int64_t bucket_size = header.kind == CodecKind::none ? 0 : layout.buckets.size;
+    if (header.kind != codec.settings().kind || header.elements != codec.element_count() ||
+        header.bucket_size != bucket_size || header.parameters != parameters ||
+        header.seed != codec.settings().seed || header.entropy_coded)
+        fail_run("this stream is not one of {} with {} levels, {} elements, buckets of {} and seed {}",
+                 name_of(codec.settings().kind), parameters.levels, codec.element_count(), bucket_size,
+                 codec.settings().seed);
+    return {bytes, layout, parameters, header.seed, header.step};
+}
+
+void end_decoding(const StreamCall& call, std::int64_t first_bad) {
+    if (first_bad < call.layout.buckets.count())
+        fail_run("bucket {} of the gradient stream has a code that is none", first_bad);
 }
 
 double total_of(const std::vector<double>& spreads) {

@@ -7,6 +7,7 @@
 
 #include "quant/algorithm.h"
 #include "quant/cuda/block_group.cuh"
+#include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/sinks.cuh"
 #include "quant/cuda/task.h"
 
@@ -56,7 +57,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
             Algorithm::fit(group, fit, measure, x, n,
                            task.fit_context(bucket, scratch + blockIdx.x * scratch_stride));
         group.barrier();
-        const double spread = round_to_values<Algorithm>(group, fit, sink.to(begin), x, n, draws.from(begin));
+        const double spread =
+            round_into<Algorithm>(group, fit, sink, bucket, 0, begin, x, n, draws.from(begin));
         group.barrier();
         if (group.rank() == 0) spreads[bucket] = spread;
     }
@@ -109,14 +111,15 @@ __global__ void __launch_bounds__(kBlockThreads)
         if (group.rank() == 0) spreads[chunk] = 0;
         return;
     }
-    const auto* from =
-        reinterpret_cast<const std::uint32_t*>(fits + chunk / task.buckets.chunks_per_bucket());
+    const std::int64_t per_bucket = task.buckets.chunks_per_bucket();
+    const auto* from = reinterpret_cast<const std::uint32_t*>(fits + chunk / per_bucket);
     auto* to = reinterpret_cast<std::uint32_t*>(&fit);
     group.for_each(sizeof(fit) / 4, [=](std::int64_t i) { to[i] = from[i]; });
     auto* x = qstep::cuda::dynamic_shared<float>();
     stage(group, x, task.in + begin, n, task.vectors && begin % 4 == 0);
     const double spread =
-        round_to_values<Algorithm>(group, fit, sink.to(begin), x, n, task.draws().from(begin));
+        round_into<Algorithm>(group, fit, sink, chunk / per_bucket, chunk % per_bucket * kChunk, begin, x, n,
+                              task.draws().from(begin));
     if (group.rank() == 0) spreads[chunk] = spread;
 }
 

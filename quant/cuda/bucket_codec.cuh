@@ -35,6 +35,10 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
         return static_cast<std::size_t>(spreads) * sizeof(double);
     }
 
+    void decode_stream(Context& context, const Task&, const DeviceStream& stream, float* out) {
+        launch_decode<Algorithm>(context, name_of(this->settings().kind), stream, out);
+    }
+
     template <typename Sink>
     void run(Context& context, const Task& task, const Sink& sink, const Tensor& variance) {
         const char* name = name_of(this->settings().kind);

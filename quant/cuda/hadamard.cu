@@ -14,13 +14,6 @@ namespace qstep::quant::cuda {
 
 namespace {
 
-/// The least power of two that is not below n >= 1.
-QSTEP_HOST_DEVICE std::int64_t padded_to(std::int64_t n) {
-    std::int64_t padded = 1;
-    while (padded < n) padded *= 2;
-    return padded;
-}
-
 template <typename Tile, typename Sink>
 __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_hadamard_kernel(Task task, Sink stored_sink, std::int64_t padded, double* run_spreads) {
@@ -28,9 +21,25 @@ __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     const Draws draws = task.draws();
     for_each_in_run<kWarp>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;
-        return rotate_and_quantize<Tile>(task, draws, sink, exists ? task.buckets.begin(bucket) : 0, n,
-                                         static_cast<int>(padded_to(n)), exists ? bucket * padded : 0);
+        const TileBucket of_run{bucket, exists ? task.buckets.begin(bucket) : 0, n,
+                                static_cast<int>(StreamLayout::padded_to(n)), exists ? bucket * padded : 0};
+        return rotate_and_quantize<Tile>(task, draws, sink, of_run);
     });
+}
+
+/// The bucket's header and codes; y: [padded], shared memory of the block. Returns the spread.
+__device__ inline double encode_whole(BlockGroup& group, const CodeSink& sink, const Task& task,
+                                      std::int64_t bucket, float* y, std::int64_t padded, const Draws& draws,
+                                      const Signs& signs) {
+    const float* x = task.in + task.buckets.begin(bucket);
+    const std::int64_t n = task.buckets.length(bucket);
+    const Hadamard::Scale scale = Hadamard::scale(Hadamard::measure(group, x, n), padded);
+    Standard::Fit fit{};
+    if (scale.finite) fit = Hadamard::rotate(group, x, n, y, padded, task.parameters, scale, signs);
+    fit.finite = scale.finite;
+    sink.put_header(bucket, group.rank(), group.size(),
+                    [&](std::int64_t i) { return Hadamard::header_word(scale, fit, i); });
+    return sink.round<Standard>(group, fit, bucket, 0, y, padded, draws) * scale.variance;
 }
 
 /// A block a bucket, the first of which is `first`. Dynamic shared memory: a padded bucket.
@@ -44,10 +53,35 @@ __global__ void __launch_bounds__(kBlockThreads)
     const std::int64_t bucket = first + blockIdx.x, begin = task.buckets.begin(bucket),
                        n = task.buckets.length(bucket);
     const Signs signs{{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
-    const double spread =
-        Hadamard::quantize(group, sink.to(begin), task.in + begin, n, qstep::cuda::dynamic_shared<float>(),
-                           padded_to(n), task.parameters, task.draws().from(bucket * padded), signs);
+    const Draws draws = task.draws().from(bucket * padded);
+    const std::int64_t length = StreamLayout::padded_to(n);
+    auto* y = qstep::cuda::dynamic_shared<float>();
+    double spread;
+    if constexpr (Sink::kCodes)
+        spread = encode_whole(group, sink, task, bucket, y, length, draws, signs);
+    else
+        spread = Hadamard::quantize(group, sink.to(begin), task.in + begin, n, y, length, task.parameters,
+                                    draws, signs);
     if (group.rank() == 0) spreads[bucket] = spread;
+}
+
+/// A block a bucket, the first of which is `first`. Dynamic shared memory: a padded bucket.
+__global__ void __launch_bounds__(kBlockThreads)
+    decode_whole_kernel(Task task, DeviceStream stream, std::int64_t first, float* out) {
+    QSTEP_SHARED BlockGroup::Storage storage;
+    BlockGroup group(storage);
+    const std::int64_t bucket = first + blockIdx.x, begin = task.buckets.begin(bucket),
+                       n = task.buckets.length(bucket), padded = stream.layout.codes(bucket);
+    const Hadamard::Scale scale = Hadamard::scale_from(stream.header(bucket), padded);
+    if (!scale.finite) {
+        Hadamard::fill_not_a_number(group, out + begin, n);
+        return;
+    }
+    auto* y = qstep::cuda::dynamic_shared<float>();
+    decode_rotated(group, stream, bucket, 0, y, padded);
+    group.walsh_hadamard(y, padded, 1);
+    const Signs signs{{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
+    Hadamard::store(group, out + begin, y, n, scale, signs);
 }
 
 class HadamardCodec : public SinkCodec<HadamardCodec> {
@@ -55,7 +89,8 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
 
   public:
     HadamardCodec(Context& context, const CodecSettings& settings, std::int64_t count)
-        : SinkCodec(settings, {count, settings.bucket_size}), padded_(padded_to(buckets().size)) {
+        : SinkCodec(settings, {count, settings.bucket_size}),
+          padded_(StreamLayout::padded_to(buckets().size)) {
         wave_ = std::clamp<std::int64_t>(kWaveElements / padded_, 1, buckets().count());
         std::int64_t bytes = 0;
         long_memory(nullptr, &bytes);
@@ -103,7 +138,8 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
             whole_buckets(context, task, sink, spreads, 0, buckets.count());
             return write_total(context, spreads, buckets.count(), buckets.buckets_per_run(), variance);
         }
-        long_buckets(context, task, sink, memory);
+        for_each_wave([&](const Wave& wave) { launch_wave(context, task, sink, memory, wave); },
+                      [&](std::int64_t bucket) { whole_buckets(context, task, sink, spreads, bucket, 1); });
         write_total(context, spreads, buckets.count(), 1, variance);
     }
 
@@ -114,7 +150,7 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
             using Tile = std::remove_pointer_t<decltype(tile)>;
             if constexpr (Tile::kThreads == kWarp)
                 qstep::cuda::launch(context, "hadamard", small_hadamard_kernel<Tile, Sink>,
-                                    run_shape<Tile>(task.buckets), task, sink, padded_, run_spreads);
+                                    run_shape<Tile, Sink>(task.buckets), task, sink, padded_, run_spreads);
         });
     }
 
@@ -127,18 +163,37 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
                             sink, padded_, first, spreads);
     }
 
-    template <typename Sink>
-    void long_buckets(Context& context, const Task& task, const Sink& sink, const LongHadamard& memory) {
-        const std::int64_t last = task.buckets.count() - 1,
-                           last_padded = padded_to(task.buckets.length(last));
+    /// launch(wave) for the buckets beyond a chunk; whole(bucket) for a last one that is not.
+    template <typename Launch, typename Whole>
+    void for_each_wave(const Launch& launch, const Whole& whole_bucket) {
+        const std::int64_t last = buckets().count() - 1,
+                           last_padded = StreamLayout::padded_to(buckets().length(last));
         const std::int64_t whole = last_padded == padded_ ? last + 1 : last;
         for (std::int64_t first = 0; first < whole; first += wave_)
-            launch_wave(context, task, sink, memory, {first, std::min(wave_, whole - first), padded_});
+            launch(Wave{first, std::min(wave_, whole - first), padded_});
         if (whole > last) return;
         if (last_padded <= kChunk)
-            whole_buckets(context, task, sink, memory.bucket_spreads, last, 1);
+            whole_bucket(last);
         else
-            launch_wave(context, task, sink, memory, {last, 1, last_padded});
+            launch(Wave{last, 1, last_padded});
+    }
+
+    void decode_stream(Context& context, const Task& task, const DeviceStream& stream, float* out) {
+        const auto decode_whole = [&](std::int64_t first, std::int64_t count) {
+            const std::size_t bytes = static_cast<std::size_t>(std::min(padded_, kChunk)) * sizeof(float);
+            qstep::cuda::launch(context, "decode hadamard", decode_whole_kernel,
+                                {count, kBlockThreads, bytes}, task, stream, first, out);
+        };
+        if (buckets().small()) return decode_whole(0, buckets().count());
+        std::int64_t bytes = 0;
+        long_memory(nullptr, &bytes);
+        void* workspace = context.workspace().lend(static_cast<std::size_t>(bytes));
+        const LongHadamard memory = long_memory(static_cast<char*>(workspace), &bytes);
+        for_each_wave(
+            [&](const Wave& wave) {
+                launch_decode_wave(context, task, stream, StoreSink(out), memory, wave);
+            },
+            [&](std::int64_t bucket) { decode_whole(bucket, 1); });
     }
 
     std::int64_t padded_;  // of a whole bucket

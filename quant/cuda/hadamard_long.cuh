@@ -106,8 +106,10 @@ static __global__ void __launch_bounds__(kBlockThreads)
     memory.extents[2 * piece.number + 1] = extent.high;
 }
 
-static __global__ void __launch_bounds__(kBlockThreads)
-    round_rotated_kernel(Task task, LongHadamard memory, Wave wave) {
+/// Rounds, and begins to transform back or writes header and codes.
+template <typename Sink>
+__global__ void __launch_bounds__(kBlockThreads)
+    round_rotated_kernel(Task task, Sink sink, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
     const Piece piece(task, memory, wave);
@@ -115,16 +117,68 @@ static __global__ void __launch_bounds__(kBlockThreads)
     const Extent extent = group.extent(2 * wave.chunks(), [=](std::int64_t i) { return extents[i]; });
     auto* y = qstep::cuda::dynamic_shared<float>();
     stage(group, y, piece.rotated, kChunk, true);
-    const std::int64_t first = piece.bucket * memory.padded + piece.chunk * kChunk;
-    const double spread =
-        round_to_values<Standard>(group, Standard::fit_of(extent, wave.padded, task.parameters), y, y, kChunk,
-                                  task.draws().from(first));
+    const std::int64_t within = piece.chunk * kChunk;
+    const Draws draws = task.draws().from(piece.bucket * memory.padded + within);
+    Standard::Fit fit = Standard::fit_of(extent, wave.padded, task.parameters);
+    double spread;
+    if constexpr (Sink::kCodes) {
+        const Hadamard::Scale scale = piece.scale(group, memory, wave);
+        fit.finite = scale.finite;
+        if (piece.chunk == 0)
+            sink.put_header(piece.bucket, group.rank(), group.size(),
+                            [&](std::int64_t i) { return Hadamard::header_word(scale, fit, i); });
+        spread = sink.template round<Standard>(group, fit, piece.bucket, within, y, kChunk, draws);
+    } else {
+        spread = round_to_values<Standard>(group, fit, y, y, kChunk, draws);
+        group.barrier();
+        group.walsh_hadamard(y, kChunk, 1);
+        group.for_each(kChunk, [=](std::int64_t i) { piece.rotated[i] = y[i]; });
+    }
     if (group.rank() == 0) memory.spreads[piece.number] = spread;
+}
+
+/// y[0..n) = values of the codes from `within` on; a barrier behind.
+__device__ inline void decode_rotated(const BlockGroup& group, const DeviceStream& stream,
+                                      std::int64_t bucket, std::int64_t within, float* y, std::int64_t n) {
+    const Standard::Decoder decoder(stream.header(bucket) + 1, stream.parameters);
+    group.for_each((n + 7) / 8, [&](std::int64_t at) {
+        const int count = n - 8 * at < 8 ? static_cast<int>(n - 8 * at) : 8;
+        std::uint32_t index[8];
+        stream.unpack(bucket, within + 8 * at, count, index);
+        for (int c = 0; c < count; ++c) y[8 * at + c] = decoder.value(decoder.code(index[c]));
+    });
     group.barrier();
+}
+
+/// Decodes and begins to transform back. Dynamic shared memory: a chunk.
+static __global__ void __launch_bounds__(kBlockThreads)
+    decode_rotated_kernel(Task task, DeviceStream stream, LongHadamard memory, Wave wave) {
+    QSTEP_SHARED BlockGroup::Storage storage;
+    BlockGroup group(storage);
+    const Piece piece(task, memory, wave);
+    const std::uint32_t* words = stream.header(piece.bucket);
+    // All chunks of a bucket have its scale.
+    if (group.rank() == 0)
+        memory.magnitudes[piece.number] = words[0] == kNanWord ? kNotANumber : std::bit_cast<float>(words[0]);
+    auto* y = qstep::cuda::dynamic_shared<float>();
+    decode_rotated(group, stream, piece.bucket, piece.chunk * kChunk, y, kChunk);
     group.walsh_hadamard(y, kChunk, 1);
     group.for_each(kChunk, [=](std::int64_t i) { piece.rotated[i] = y[i]; });
 }
 
+/// The spread of the piece's bucket, where this is its first chunk.
+__device__ inline void sum_spreads(const BlockGroup& group, const Piece& piece, const LongHadamard& memory,
+                                   const Wave& wave, const Hadamard::Scale& scale) {
+    if (piece.chunk != 0) return;
+    const double* spreads = memory.spreads + piece.number;
+    const double spread = group.sum_in_turn(wave.chunks(), [=](std::int64_t i) { return spreads[i]; });
+    if (group.rank() == 0)
+        memory.bucket_spreads[piece.bucket] =
+            scale.finite ? spread * scale.variance : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// The rest of the way to the elements, unless codes were written; and the bucket's spread, unless it was
+/// decoded and `memory` has none.
 template <typename Sink>
 __global__ void __launch_bounds__(kBlockThreads)
     store_rotated_kernel(Task task, Sink stored_sink, LongHadamard memory, Wave wave) {
@@ -133,16 +187,13 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Sink sink = stored_sink.ready();
     const Piece piece(task, memory, wave);
     const Hadamard::Scale scale = piece.scale(group, memory, wave);
-    if (scale.finite)
-        Hadamard::store(group, sink.to(piece.begin), piece.rotated, piece.n, scale, piece.signs(task));
-    else
-        Hadamard::fill_not_a_number(group, sink.to(piece.begin), piece.n);
-    if (piece.chunk != 0) return;
-    const double* spreads = memory.spreads + piece.number;
-    const double spread = group.sum_in_turn(wave.chunks(), [=](std::int64_t i) { return spreads[i]; });
-    if (group.rank() == 0)
-        memory.bucket_spreads[piece.bucket] =
-            scale.finite ? spread * scale.variance : std::numeric_limits<double>::quiet_NaN();
+    if constexpr (!Sink::kCodes) {
+        if (scale.finite)
+            Hadamard::store(group, sink.to(piece.begin), piece.rotated, piece.n, scale, piece.signs(task));
+        else
+            Hadamard::fill_not_a_number(group, sink.to(piece.begin), piece.n);
+    }
+    if (memory.spreads != nullptr) sum_spreads(group, piece, memory, wave, scale);
 }
 
 inline void launch_columns(Context& context, const LongHadamard& memory, const Wave& wave) {
@@ -169,9 +220,21 @@ void launch_wave(Context& context, const Task& task, const Sink& sink, const Lon
     launch(context, "hadamard rotate", rotate_kernel, staged, task, memory, wave);
     launch_columns(context, memory, wave);
     launch(context, "hadamard range", extents_kernel, plain, task, memory, wave);
-    launch(context, "hadamard round", round_rotated_kernel, staged, task, memory, wave);
-    launch_columns(context, memory, wave);
+    launch(context, "hadamard round", round_rotated_kernel<Sink>, staged, task, sink, memory, wave);
+    if constexpr (!Sink::kCodes) launch_columns(context, memory, wave);
     launch(context, "hadamard store", store_rotated_kernel<Sink>, plain, task, sink, memory, wave);
+}
+
+inline void launch_decode_wave(Context& context, const Task& task, const DeviceStream& stream,
+                               const StoreSink& sink, LongHadamard memory, const Wave& wave) {
+    using qstep::cuda::launch;
+    const qstep::cuda::LaunchShape plain{wave.count * wave.chunks(), kBlockThreads};
+    memory.spreads = nullptr;
+    launch(context, "decode hadamard", decode_rotated_kernel,
+           {plain.blocks, plain.threads, static_cast<std::size_t>(kChunk) * sizeof(float)}, task, stream,
+           memory, wave);
+    launch_columns(context, memory, wave);
+    launch(context, "hadamard store", store_rotated_kernel<StoreSink>, plain, task, sink, memory, wave);
 }
 
 }  // namespace qstep::quant::cuda

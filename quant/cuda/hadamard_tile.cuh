@@ -5,8 +5,7 @@
 // takes some 80 instructions, which is what 75 % of a copy's rate leaves time for on an H200.
 #pragma once
 
-#include "quant/cuda/quad_tile.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/small_buckets.cuh"
 #include "quant/hadamard.h"
 
 namespace qstep::quant::cuda {
@@ -107,45 +106,63 @@ __device__ void walsh_hadamard(Tile& tile, int padded) {
                     }
 }
 
-/// The bucket of n elements from `begin` on; 0 < n <= padded <= the tile's capacity, or n = 0 and padded = 1.
-/// draw: element whose word belongs to slot 0. Returns the spread.
+/// A bucket of n elements from `begin` on; 0 < n <= padded <= the tile's capacity, or n = 0 and padded = 1
+/// for one that does not exist. draw: element whose word belongs to slot 0.
+struct TileBucket {
+    std::int64_t number, begin;
+    int n, padded;
+    std::int64_t draw;
+};
+
+/// Returns the spread.
 template <typename Tile, typename Sink>
 __device__ double rotate_and_quantize(const Task& task, const Draws& draws, const Sink& sink,
-                                      std::int64_t begin, int n, int padded, std::int64_t draw) {
-    Tile tile(static_cast<int>(threadIdx.x) % kWarp);
-    const Slots elements{begin, 0, n}, rotated{0, 0, padded};
-    const bool vectors = task.vectors && begin % 4 == 0;
+                                      const TileBucket& bucket) {
+    const int thread = static_cast<int>(threadIdx.x) % kWarp;
+    Tile tile(thread);
+    const Slots elements{bucket.begin, 0, bucket.n}, rotated{0, 0, bucket.padded};
+    const bool vectors = task.vectors && bucket.begin % 4 == 0;
     tile.load(task.in, elements, vectors, 0.0f);
-    const TileSigns<Tile> signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0}, begin);
-    const Hadamard::Scale scale = Hadamard::scale(tile.extent([](float x) { return fabsf(x); }), padded);
+    const TileSigns<Tile> signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0},
+                                bucket.begin);
+    const Hadamard::Scale scale =
+        Hadamard::scale(tile.extent([](float x) { return fabsf(x); }), bucket.padded);
     tile.for_each([&](float& x, int v, int c) {
         x = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x * scale.forward) ^ signs.of(v, c));
     });
-    walsh_hadamard(tile, padded);
+    walsh_hadamard(tile, bucket.padded);
     // What is beyond the vector must neither change its range nor add to its spread.
     tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], 0));
     const Standard::Fit fit =
-        Standard::fit_of(tile.extent([](float x) { return x; }), padded, task.parameters);
+        Standard::fit_of(tile.extent([](float x) { return x; }), bucket.padded, task.parameters);
     tile.refill(rotated, fit.low);
     const Standard::Rounder rounder(fit);
     const Standard::Decoder decoder(fit);
-    const double shares =
-        tile.round(rounder, draws, draw, padded, [=](double code) { return decoder.value(code); });
-    double spread = shares * rounder.scale() * scale.variance;
-    walsh_hadamard(tile, padded);
-    // 2^e / P is a float for every P that a tile holds, and a product with it rounds once.
-    const auto backward = static_cast<float>(scale.backward);
-    tile.for_each([&](float& x, int v, int c) {
-        constexpr float kLargest = std::numeric_limits<float>::max();
-        const float value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ signs.of(v, c)) * backward;
-        // + 0 turns -0 into +0.
-        x = fminf(fmaxf(value, -kLargest), kLargest) + 0.0f;
-    });
-    if (!scale.finite) {
-        tile.fill(kNotANumber);
-        spread = std::numeric_limits<double>::quiet_NaN();
+    const double shares = tile.round(rounder, draws, bucket.draw, bucket.padded,
+                                     [=](double code) { return left_by<Standard, Sink>(decoder, code); });
+    const double spread =
+        scale.finite ? shares * rounder.scale() * scale.variance : std::numeric_limits<double>::quiet_NaN();
+    if constexpr (Sink::kCodes) {
+        if (!scale.finite) tile.fill(0.0f);
+        if (bucket.n > 0)
+            sink.put_header(bucket.number, thread, kWarp,
+                            [&](std::int64_t i) { return Hadamard::header_word(scale, fit, i); });
+        store_codes(tile, sink, Slots{0, 0, bucket.n > 0 ? bucket.padded : 0}, bucket.number,
+                    task.buckets.buckets_per_run());
+    } else {
+        walsh_hadamard(tile, bucket.padded);
+        // 2^e / P is a float for every P that a tile holds, and a product with it rounds once.
+        const auto backward = static_cast<float>(scale.backward);
+        tile.for_each([&](float& x, int v, int c) {
+            constexpr float kLargest = std::numeric_limits<float>::max();
+            const float value =
+                std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ signs.of(v, c)) * backward;
+            // + 0 turns -0 into +0.
+            x = fminf(fmaxf(value, -kLargest), kLargest) + 0.0f;
+        });
+        if (!scale.finite) tile.fill(kNotANumber);
+        tile.store(sink, elements, vectors && sink.vectors());
     }
-    tile.store(sink, elements, vectors && sink.vectors());
     return spread;
 }
 

@@ -25,7 +25,7 @@ __device__ bool pass(const float (&x)[kCount], std::int64_t e, const Sink& sink)
     return finite;
 }
 
-/// Writes NaN to spreads[block] where the block's elements are not all finite, else 0.
+/// Writes NaN to spreads[block] where the block's elements are not all finite, else 0; spreads may be absent.
 template <typename Sink>
 __global__ void __launch_bounds__(kThreads)
     copy_kernel(const float* in, std::int64_t count, bool vectors, Sink stored_sink, double* spreads) {
@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kThreads)
         }
     }
     const bool all = __syncthreads_and(finite);
-    if (thread == 0) spreads[blockIdx.x] = all ? 0.0 : std::numeric_limits<double>::quiet_NaN();
+    if (thread == 0 && spreads != nullptr)
+        spreads[blockIdx.x] = all ? 0.0 : std::numeric_limits<double>::quiet_NaN();
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -71,12 +72,25 @@ class NoneCodec : public SinkCodec<NoneCodec> {
   private:
     std::int64_t blocks() const { return (buckets().elements + kBlockElements - 1) / kBlockElements; }
 
+    void decode_stream(Context& context, const Task& task, const DeviceStream& stream, float* out) {
+        copy(context, task, reinterpret_cast<const float*>(stream.bytes + stream.layout.codes_at(0)),
+             StoreSink(out), nullptr);
+    }
+
+    template <typename Sink>
+    void copy(Context& context, const Task& task, const float* in, const Sink& sink, double* spreads) {
+        qstep::cuda::launch(context, "none", copy_kernel<Sink>, {blocks(), kThreads}, in,
+                            task.buckets.elements, qstep::cuda::aligned_for_vectors(in), sink, spreads);
+    }
+
     template <typename Sink>
     void run(Context& context, const Task& task, const Sink& sink, const Tensor& variance) {
         auto* spreads = static_cast<double*>(
             context.workspace().lend(static_cast<std::size_t>(blocks()) * sizeof(double)));
-        qstep::cuda::launch(context, "none", copy_kernel<Sink>, {blocks(), kThreads}, task.in,
-                            task.buckets.elements, task.vectors, sink, spreads);
+        if constexpr (Sink::kCodes)
+            copy(context, task, task.in, StoreSink(sink.floats()), spreads);
+        else
+            copy(context, task, task.in, sink, spreads);
         write_total(context, spreads, blocks(), 1, variance);
     }
 };

@@ -1,17 +1,20 @@
 // The public interface of a CUDA codec, made from one function template that works for every sink.
 #pragma once
 
+#include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/sinks.cuh"
 #include "quant/cuda/task.h"
 
 namespace qstep::quant::cuda {
 
-/// Derived has `template <class Sink> void run(Context&, const Task&, const Sink&, const Tensor& variance)`.
+/// Derived has `template <class Sink> void run(Context&, const Task&, const Sink&, const Tensor& variance)`
+/// for every Sink, and `void decode_stream(Context&, const Task&, const DeviceStream&, float* out)`, whose
+/// task has the settings, and the step of the stream.
 template <typename Derived>
 class SinkCodec : public GradientCodec {
   public:
     SinkCodec(const CodecSettings& settings, const Buckets& buckets)
-        : GradientCodec(settings), buckets_(buckets) {}
+        : GradientCodec(settings, buckets.elements), buckets_(buckets) {}
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
@@ -39,6 +42,21 @@ class SinkCodec : public GradientCodec {
     }
 
     bool update_needs_buffer() const override { return false; }
+
+    void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
+                const Tensor& variance) override {
+        const Task task = make_task(settings(), buckets_, in, step, variance);
+        const DeviceStream to = device_stream(*this, stream);
+        write_stream_header(context, *this, to.bytes, task.step);
+        derived().run(context, task, CodeSink(to), variance);
+    }
+
+    void decode(Context& context, const Tensor& out, const Tensor& stream) override {
+        check_tensor(out, "out", DType::f32, {buckets_.elements});
+        const DeviceStream from = device_stream(*this, stream);
+        derived().decode_stream(context, decoding_task(settings(), buckets_, from.bytes), from,
+                                out.as<float>());
+    }
 
   protected:
     const Buckets& buckets() const { return buckets_; }

@@ -2,7 +2,8 @@
 //
 // A Sink offers ready(), which reads what is the same for all elements; fetch<N>(e), which starts to read
 // what elements e .. e+N-1 will need besides their new values; put<N>(e, values, fetched). N is 1 or 4; 4
-// needs vectors() and e % 4 == 0. to(e) is the Out (quant/group.h) of elements e, e+1, ...
+// needs vectors() and e % 4 == 0. to(e) is the Out (quant/group.h) of elements e, e+1, ... kCodes tells these
+// from CodeSink (quant/cuda/code_sink.cuh), which takes codes.
 #pragma once
 
 #include "kernels/cuda/device/sgd.cuh"
@@ -41,6 +42,8 @@ class SinkOut {
 
 class StoreSink {
   public:
+    static constexpr bool kCodes = false;
+
     explicit StoreSink(float* out) : out_(out), vectors_(qstep::cuda::aligned_for_vectors(out)) {}
 
     template <int kCount>
@@ -66,6 +69,8 @@ class StoreSink {
 template <bool kNesterov>
 class SgdSink {
   public:
+    static constexpr bool kCodes = false;
+
     SgdSink(float* parameters, float* momentum, const float* lr, const SgdSettings& settings)
         : parameters_(parameters),
           momentum_(momentum),

@@ -7,6 +7,7 @@
 // multiprocessor of an H200 at 85 % of that rate.
 #pragma once
 
+#include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/quad_tile.cuh"
 #include "quant/cuda/task.h"
 
@@ -41,10 +42,47 @@ void with_tile_for(std::int64_t slots, F f) {
     f(static_cast<QuadTile<32, 16>*>(nullptr));
 }
 
+/// What a code, or an element of a bucket that is not finite, leaves in a tile for the sink: its value, or
+/// its index as the bits of a float.
+template <typename Algorithm, typename Sink>
+__device__ float left_by(const typename Algorithm::Decoder& decoder,
+                         const typename Algorithm::Decoder::Code& code) {
+    if constexpr (Sink::kCodes) return std::bit_cast<float>(decoder.index(code));
+    return decoder.value(code);
+}
+template <typename Algorithm, typename Sink>
+__device__ float left_by_not_a_number() {
+    return Sink::kCodes ? std::bit_cast<float>(Algorithm::kNanIndex) : kNotANumber;
+}
+
+/// Shared memory of a block for codes, behind its spreads.
+template <typename Tile, typename Sink>
+constexpr std::size_t kCodeBytes = Sink::kCodes ? kTileThreads<Tile> / Tile::kThreads* Tile::kCapacity *
+                                                      sizeof(std::uint16_t)
+                                                : 0;
+
+/// Writes the codes that `slots` of the tile hold, through the block's shared memory.
+template <typename Tile, typename Sink>
+__device__ void store_codes(Tile& tile, const Sink& sink, const Slots& slots, std::int64_t bucket,
+                            std::int64_t buckets_per_run) {
+    const int thread = static_cast<int>(threadIdx.x);
+    auto* codes = reinterpret_cast<std::uint16_t*>(qstep::cuda::dynamic_shared<double>() + buckets_per_run) +
+                  thread / Tile::kThreads * Tile::kCapacity;
+    tile.for_each([&](float x, int v, int c) {
+        const int slot = tile.slot(v) + c;
+        if (slots.holds(slot))
+            codes[slot - slots.shift] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x));
+    });
+    __syncwarp();
+    sink.put_codes(bucket, 0, slots.end - slots.shift, thread % Tile::kThreads, Tile::kThreads,
+                   [=](std::int64_t i) { return codes[i]; });
+    __syncwarp();
+}
+
 /// One bucket; returns its spread, in all of its threads. n may be 0.
 template <typename Algorithm, typename Tile, typename Sink>
 __device__ double quantize_in_registers(const Task& task, const Draws& draws, const Sink& sink,
-                                        std::int64_t begin, int n) {
+                                        std::int64_t bucket, std::int64_t begin, int n) {
     const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads;
     const Slots slots = Slots::of(begin, n);
     Tile tile(thread);
@@ -59,17 +97,25 @@ __device__ double quantize_in_registers(const Task& task, const Draws& draws, co
     tile.refill(slots, Algorithm::neutral(fit));
     // Neighbours in the warp may have a bucket that needs rounding, so every bucket is rounded.
     const typename Algorithm::Decoder decoder(fit);
-    const double shares = tile.round(rounder, draws, slots.base, slots.end,
-                                     [=](const auto& code) { return decoder.value(code); });
+    const double shares = tile.round(rounder, draws, slots.base, slots.end, [=](const auto& code) {
+        return left_by<Algorithm, Sink>(decoder, code);
+    });
     double spread = shares * rounder.scale();
     if (!fit.finite) {
-        tile.fill(kNotANumber);
+        tile.fill(left_by_not_a_number<Algorithm, Sink>());
         spread = std::numeric_limits<double>::quiet_NaN();
     } else if (Algorithm::vanishes(fit)) {
         tile.fill(0.0f);
         spread = 0;
     }
-    tile.store(sink, slots, task.vectors && sink.vectors());
+    if constexpr (Sink::kCodes) {
+        if (n > 0)
+            sink.put_header(bucket, thread, Tile::kThreads,
+                            [&](std::int64_t i) { return bucket_header_word<Algorithm>(fit, i); });
+        store_codes(tile, sink, slots, bucket, task.buckets.buckets_per_run());
+    } else {
+        tile.store(sink, slots, task.vectors && sink.vectors());
+    }
     return spread;
 }
 
@@ -100,19 +146,20 @@ __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     const Draws draws = task.draws();
     for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;
-        return quantize_in_registers<Algorithm, Tile>(task, draws, sink,
+        return quantize_in_registers<Algorithm, Tile>(task, draws, sink, bucket,
                                                       exists ? task.buckets.begin(bucket) : 0, n);
     });
 }
 
 /// A block a run, and a thread group a bucket as far as there is room.
-template <typename Tile>
+template <typename Tile, typename Sink>
 qstep::cuda::LaunchShape run_shape(const Buckets& buckets) {
     const std::int64_t count = buckets.count(), per_run = buckets.buckets_per_run();
     const std::int64_t wanted = (count < per_run ? count : per_run) * Tile::kThreads;
     const std::int64_t threads =
         wanted < kTileThreads<Tile> ? (wanted + kWarp - 1) / kWarp * kWarp : kTileThreads<Tile>;
-    return {buckets.runs(), static_cast<int>(threads), static_cast<std::size_t>(per_run) * sizeof(double)};
+    return {buckets.runs(), static_cast<int>(threads),
+            static_cast<std::size_t>(per_run) * sizeof(double) + kCodeBytes<Tile, Sink>};
 }
 
 /// Writes one spread a run.
@@ -122,7 +169,7 @@ void launch_small_buckets(Context& context, const char* name, const Task& task, 
     with_tile_for(tile_slots(task.buckets), [&](auto* tile) {
         using Tile = std::remove_pointer_t<decltype(tile)>;
         qstep::cuda::launch(context, name, small_buckets_kernel<Algorithm, Tile, Sink>,
-                            run_shape<Tile>(task.buckets), task, sink, run_spreads);
+                            run_shape<Tile, Sink>(task.buckets), task, sink, run_spreads);
     });
 }
 

@@ -1,7 +1,7 @@
 // Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
 //
 // A bucket of 512 elements and 16 levels takes 14 layers of 3 steps, each a barrier apart. What a fit needs
-// lies in shared memory where it fits into kMostShared bytes, a histogram's 51 KB with any whole bucket at 16
+// lies in shared memory where it fits into kMostShared bytes, a histogram's 33 KB with any whole bucket at 16
 // levels; else every block has its share of the workspace, and takes one bucket after another.
 #include "quant/smart.h"
 
@@ -68,6 +68,10 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         const std::int64_t bytes =
             buckets().small() ? spreads_bytes() + scratch : LongBuckets<Smart>::bytes(buckets(), scratch);
         return static_cast<std::size_t>(bytes);
+    }
+
+    void decode_stream(Context& context, const Task&, const DeviceStream& stream, float* out) {
+        launch_decode<Smart>(context, "smart", stream, out);
     }
 
     template <typename Sink>

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/device/vector.cuh"
 #include "quant/cuda/block_group.cuh"
+#include "quant/stream.h"
 
 namespace qstep::quant::cuda {
 
@@ -25,6 +26,12 @@ __global__ void __launch_bounds__(kTotalThreads)
     if (group.rank() == 0) *variance = total == total ? total : std::numeric_limits<double>::quiet_NaN();
 }
 
+__global__ void stream_header_kernel(StreamHeaderWords words, const std::int64_t* step, std::uint32_t* to) {
+    const int i = static_cast<int>(threadIdx.x);
+    if (i >= kStreamHeaderBytes / 4) return;
+    to[i] = i == kStepWord ? static_cast<std::uint32_t>(*step) : words.word[i];
+}
+
 }  // namespace
 
 Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
@@ -41,6 +48,19 @@ Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tens
             step.as<std::int64_t>(),
             rounds_to_nearest(settings),
             qstep::cuda::aligned_for_vectors(from)};
+}
+
+Task decoding_task(const CodecSettings& settings, const Buckets& buckets, const std::uint8_t* stream) {
+    // The word behind the step's is 0.
+    const auto* step = reinterpret_cast<const std::int64_t*>(stream + kStepWord * 4);
+    return {nullptr, buckets, parameters_of(settings), settings.seed, step, false, false};
+}
+
+void write_stream_header(Context& context, const GradientCodec& codec, std::uint8_t* stream,
+                         const std::int64_t* step) {
+    qstep::cuda::launch(context, "stream header", stream_header_kernel, {1, kWarp},
+                        header_words_of(codec.settings(), codec.element_count(), 0), step,
+                        reinterpret_cast<std::uint32_t*>(stream));
 }
 
 void write_total(Context& context, const double* spreads, std::int64_t count, std::int64_t run,

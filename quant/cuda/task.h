@@ -37,6 +37,13 @@ struct Task {
 Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
                const Tensor& variance);
 
+/// Task of a codec that decodes a stream, in device memory, of its own settings.
+Task decoding_task(const CodecSettings& settings, const Buckets& buckets, const std::uint8_t* stream);
+
+/// The header of the codec's stream at `stream`, with the step that lies in device memory.
+void write_stream_header(Context& context, const GradientCodec& codec, std::uint8_t* stream,
+                         const std::int64_t* step);
+
 /// variance = sum of `count` spreads: `run` neighbours at a time in turn, then in the order of quant/group.h.
 void write_total(Context& context, const double* spreads, std::int64_t count, std::int64_t run,
                  const Tensor& variance);

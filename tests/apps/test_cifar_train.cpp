@@ -55,7 +55,7 @@ TEST_F(CifarTrain, LearnsWithEveryCodec) {
     int number = 0;
     for (const std::string codec :
          {"none", "standard", "standard --points random", "smart", "hadamard", "exponential", "qsgd",
-          "qsgd --qsgd-norm max", "terngrad", "sign --error-feedback", "natural", "dorefa",
+          "qsgd --qsgd-norm max", "terngrad --bucket-size 8", "sign --error-feedback", "natural", "dorefa",
           "fixed --fixed-il 1 --fixed-fl 15"}) {
         const std::string folder = "run" + std::to_string(++number);
         run_well(

@@ -1,4 +1,4 @@
-// cifar_train and bench_step with --device cuda, as a person runs them.
+// cifar_train, bench_step and bench_kernels with --device cuda, as a person runs them.
 #include <signal.h>
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "engine/backend.h"
-#include "tests/apps/program.h"
+#include "tests/apps/bench_kernels_report.h"
 #include "train/safetensors.h"
 
 namespace qstep {
@@ -308,6 +308,11 @@ TEST_F(CudaProgram, BenchStep) {
     const Outcome profile = run_program(program("bench_step"), words(line + " --profile"), folder_.path());
     EXPECT_EQ(profile.status, 0) << profile.err;
     EXPECT_NE(profile.out.find("quantize, update"), std::string::npos) << profile.out;
+}
+
+TEST_F(CudaProgram, BenchKernels) {
+    expect_kernel_report(program("bench_kernels"), "cuda");
+    expect_weights_to_fit(program("bench_kernels"), "cuda");
 }
 
 }  // namespace

@@ -1,4 +1,8 @@
 // Smart's solvers on a GPU give the CPU's bits.
+#include <gtest/gtest.h>
+
+#include <limits>
+
 #include "test_codecs.h"
 
 namespace qstep::test {

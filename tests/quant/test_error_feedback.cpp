@@ -6,8 +6,8 @@
 #include <cmath>
 #include <limits>
 
-#include "codec_runner.h"
 #include "engine/error.h"
+#include "stream_runner.h"
 
 namespace qstep::test {
 namespace {
@@ -165,6 +165,33 @@ TEST(ErrorFeedback, AGradientThatIsNotFiniteIsReportedAndSpoilsItsBucketAlone) {
             for (std::size_t i = 0; i < 300; ++i)
                 ASSERT_EQ(std::isfinite(loop.residual[i]), i / 100 != 1) << name_of(kind) << " " << i;
         }
+}
+
+TEST(ErrorFeedback, EncodesWhatItQuantizesTo) {
+    const std::int64_t n = 1100;
+    for (const Codec& kind : kLossyCodecs) {
+        const CodecSettings settings = with_feedback(settings_of(kind, 200, 4), 0.5, 0.75);
+        Loop loop(settings, static_cast<std::size_t>(n));
+        Context context(Device{}, 2);
+        const auto codec = make_codec(context, settings, n);
+        context.workspace().freeze();
+        std::vector<float> residual(static_cast<std::size_t>(n), 0.0f), buffer = residual, out = residual;
+        const auto tensor = [](std::vector<float>& x) {
+            return Tensor{x.data(), DType::f32, {static_cast<std::int64_t>(x.size())}};
+        };
+        codec->set_residual(tensor(residual), tensor(buffer));
+        AlignedBytes stream(codec->stream_bytes());
+        for (std::int64_t step = 0; step < 3; ++step) {
+            auto g = gradient_like(n, static_cast<std::uint64_t>(step + 1));
+            double variance = -1;
+            codec->encode(context, stream.tensor(), tensor(g), {&step, DType::i64, {1}},
+                          {&variance, DType::f64, {1}});
+            codec->decode(context, tensor(out), stream.tensor());
+            ASSERT_TRUE(same_bits(loop.step(g), out)) << name_of(kind);
+            ASSERT_TRUE(same_bits(loop.residual, residual)) << name_of(kind);
+            ASSERT_EQ(loop.variance, variance);
+        }
+    }
 }
 
 TEST(ErrorFeedback, NeedsAResidualAndTheGradientApart) {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "codec_runner.h"
+#include "quant/codec_options.h"
 #include "quant/cpu/simd_group.h"
 #include "quant/histogram.h"
 
@@ -197,6 +198,15 @@ TEST(SmartSolvers, OddBuckets) {
         const std::vector<float> tiny{0.0f, 1e-45f, 3e-45f};
         EXPECT_EQ(run(solved_by(solver, -1), tiny).values, tiny);
     }
+}
+
+TEST(SmartSolvers, HaveNamesAndNeedSmart) {
+    for (const Solver solver : {Solver::sample, Solver::exact, Solver::histogram})
+        EXPECT_EQ(parse_solver(name_of(solver)), solver);
+    EXPECT_THROW(parse_solver("histograms"), Error);
+    EXPECT_NO_THROW(check_meaning({"solver"}, solved_by(Solver::exact, 512)));
+    EXPECT_THROW(check_meaning({"solver"}, settings_of(CodecKind::standard)), Error);
+    EXPECT_THROW(check_meaning({"smart-candidates"}, solved_by(Solver::exact, 512)), Error);
 }
 
 TEST(SmartSolvers, TooLargeAFitIsRefusedWithAWayOut) {

@@ -1,0 +1,126 @@
+// Streams of unknown origin: whatever their bytes are, the answer is values or a run error.
+#include <gtest/gtest.h>
+
+#include "quant/entropy.h"
+#include "stream_runner.h"
+
+namespace qstep::test {
+namespace {
+
+const Context& host() {
+    static const Context context(Device{}, 1);
+    return context;
+}
+
+/// Whether the stream was decoded; every exception but a run error of one line is a failure.
+bool decodes(const std::vector<std::byte>& stream) {
+    // A copy of exactly this length lets the sanitizer see reads beyond it.
+    const std::vector<std::byte> exact(stream.begin(), stream.end());
+    try {
+        decode_stream(host(), exact);
+        return true;
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::run) << error.what();
+        EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+        return false;
+    }
+}
+
+std::vector<std::vector<std::byte>> small_streams() {
+    std::vector<std::vector<std::byte>> streams;
+    for (const Codec& kind : kAllCodecs)
+        for (const std::int64_t levels : {4, 6})
+            for (const std::int64_t bucket : {3, 32})
+                streams.push_back(encode(settings_of(kind, bucket, levels), gradient_like(37)).stream);
+    for (const Codec& kind : kLossyCodecs) {
+        const auto stream = encode(settings_of(kind, -1, 6), gradient_like(1500)).stream;
+        streams.push_back(compress_stream(host(), stream));
+        // Signs are as good as coin flips, and a table of more codes than elements is no gain.
+        EXPECT_EQ(read_stream_header(streams.back()).entropy_coded,
+                  takes_levels(kind.kind) || kind == CodecKind::terngrad)
+            << name_of(kind);
+    }
+    return streams;
+}
+
+TEST(HostileStreams, AreRefusedWhenTheyEndEarlyOrLate) {
+    for (const auto& stream : small_streams()) {
+        ASSERT_TRUE(decodes(stream));
+        for (std::size_t n = 0; n < stream.size(); ++n) {
+            ASSERT_FALSE(decodes({stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(n)})) << n;
+            if (n < sizeof(std::uint64_t) + quant::kBytesByte) continue;
+            // The header agrees with the length, the contents do not.
+            std::vector<std::byte> agreeing(stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(n));
+            const std::uint64_t size = n;
+            std::memcpy(agreeing.data() + quant::kBytesByte, &size, sizeof size);
+            ASSERT_FALSE(decodes(agreeing)) << n;
+        }
+        auto longer = stream;
+        longer.push_back(std::byte{0});
+        ASSERT_FALSE(decodes(longer));
+        const std::uint64_t size = longer.size();
+        std::memcpy(longer.data() + quant::kBytesByte, &size, sizeof size);
+        ASSERT_FALSE(decodes(longer));
+    }
+}
+
+TEST(HostileStreams, MayHaveAnyByteChanged) {
+    for (const auto& stream : small_streams())
+        for (std::size_t at = 0; at < stream.size(); ++at) {
+            // Every value in the header and in the first bytes behind, some further on.
+            const int stride = at < 80 ? 1 : 51;
+            for (int change = 1; change < 256; change += stride) {
+                auto changed = stream;
+                changed[at] ^= static_cast<std::byte>(change);
+                decodes(changed);
+            }
+        }
+}
+
+/// A stream with one field of its header replaced.
+template <typename T>
+std::vector<std::byte> with(std::vector<std::byte> stream, std::size_t at, T value) {
+    std::memcpy(stream.data() + at, &value, sizeof value);
+    return stream;
+}
+
+TEST(HostileStreams, CannotClaimWhatIsNotThere) {
+    for (const auto& stream : small_streams())
+        for (const std::int64_t claim :
+             {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 31, std::int64_t{1} << 40,
+              std::int64_t{1} << 48, std::int64_t{1} << 62, std::numeric_limits<std::int64_t>::max(),
+              std::numeric_limits<std::int64_t>::min()}) {
+            EXPECT_FALSE(decodes(with(stream, 8, claim)));
+            EXPECT_FALSE(decodes(with(stream, quant::kBytesByte, claim)));
+            for (const std::int64_t bucket : {std::int64_t{1}, claim})
+                EXPECT_FALSE(decodes(with(with(stream, 8, claim), 16, bucket)));
+        }
+}
+
+TEST(HostileStreams, SayWhatIsWrong) {
+    const auto stream = encode(settings_of(CodecKind::standard, 32, 6), gradient_like(37)).stream;
+    const auto message = [](const std::vector<std::byte>& bytes) -> std::string {
+        try {
+            decode_stream(host(), bytes);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "";
+    };
+    EXPECT_EQ(message({}), "a gradient stream begins with a header of 64 bytes, but there are only 0 bytes");
+    EXPECT_EQ(message(with(stream, 0, 'q')), "this is not a gradient stream: it does not begin with QSTP");
+    EXPECT_EQ(message(with(stream, 4, std::uint16_t{2})),
+              "the gradient stream has version 2, this program reads version 1");
+    EXPECT_EQ(message(with(stream, 6, std::uint8_t{200})),
+              "the gradient stream names a codec 200, which does not exist");
+    EXPECT_EQ(message(with(stream, 24, std::uint32_t{1})),
+              "the gradient stream's header makes no sense: standard needs at least 2 levels, got 1");
+    // Level 7 of 6.
+    EXPECT_EQ(message(with(stream, 64 + 16, std::uint8_t{7})),
+              "bucket 0 of the gradient stream has a code that is none");
+    EXPECT_EQ(message(with(stream, 44, std::uint8_t{7})),
+              "the gradient stream's header has something where there should be zeros");
+}
+
+}  // namespace
+}  // namespace qstep::test
