@@ -14,9 +14,11 @@ struct Buckets {
     /// bucket_size as in CodecSettings: -1 is everything.
     Buckets(std::int64_t element_count, std::int64_t bucket_size)
         : elements(element_count),
-          size(bucket_size < 0 || bucket_size > element_count ? element_count : bucket_size) {}
+          size(bucket_size < 0 || bucket_size > element_count ? element_count : bucket_size),
+          count_(size > 0 ? (elements + size - 1) / size : 0),
+          per_run_(size > 0 && size < kChunk ? kChunk / size : 1) {}
 
-    QSTEP_HOST_DEVICE std::int64_t count() const { return (elements + size - 1) / size; }
+    QSTEP_HOST_DEVICE std::int64_t count() const { return count_; }
     QSTEP_HOST_DEVICE std::int64_t begin(std::int64_t bucket) const { return bucket * size; }
     QSTEP_HOST_DEVICE std::int64_t length(std::int64_t bucket) const {
         const std::int64_t rest = elements - begin(bucket);
@@ -25,7 +27,7 @@ struct Buckets {
 
     /// Buckets of at most a chunk are handled whole, a run of them at a time.
     QSTEP_HOST_DEVICE bool small() const { return size <= kChunk; }
-    QSTEP_HOST_DEVICE std::int64_t buckets_per_run() const { return size < kChunk ? kChunk / size : 1; }
+    QSTEP_HOST_DEVICE std::int64_t buckets_per_run() const { return per_run_; }
     QSTEP_HOST_DEVICE std::int64_t runs() const {
         return (count() + buckets_per_run() - 1) / buckets_per_run();
     }
@@ -47,6 +49,10 @@ struct Buckets {
         const std::int64_t rest = begin(bucket) + length(bucket) - chunk_begin(chunk);
         return rest < kChunk ? rest : kChunk;
     }
+
+  private:
+    // Known before a kernel starts, whose threads would all divide 64-bit numbers.
+    std::int64_t count_, per_run_;
 };
 
 }  // namespace qstep::quant

@@ -80,10 +80,8 @@ struct SmartHistogram : Smart {
     static QSTEP_HOST_DEVICE void fit(Group& group, Fit& fit, const Extent& extent, const float* x,
                                       std::int64_t n, const FitContext& context) {
         if (!extent.finite || extent.low == extent.high) {
-            if (group.rank() == 0) {
-                write_points(fit, 1, [=](std::int64_t) { return extent.low; });
-                fit.finite = extent.finite;
-            }
+            write_points(group, fit, 1, [=](std::int64_t) { return extent.low; });
+            if (group.rank() == 0) fit.finite = extent.finite;
             group.barrier();
             return;
         }
@@ -96,11 +94,9 @@ struct SmartHistogram : Smart {
         // Counts are not needed any more when the positions are.
         std::uint32_t* const positions = s.counts;
         if (levels < kCandidates) optimal_points(group, s.points, kCandidates, levels, positions);
-        if (group.rank() == 0)
-            write_points(fit, levels, [=](std::int64_t i) {
-                return grid.value_of(s.candidate[levels < kCandidates ? positions[i] : i], extent);
-            });
-        group.barrier();
+        write_points(group, fit, levels, [=](std::int64_t i) {
+            return grid.value_of(s.candidate[levels < kCandidates ? positions[i] : i], extent);
+        });
     }
 
   private:

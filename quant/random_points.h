@@ -40,9 +40,8 @@ struct RandomPoints : Smart {
         if (group.rank() == 0) {
             points[0] = extent.low;
             points[levels - 1] = extent.high;
-            write_points(fit, levels, [=](std::int64_t i) { return points[i]; });
         }
-        group.barrier();
+        write_points(group, fit, levels, [=](std::int64_t i) { return points[i]; });
     }
 };
 

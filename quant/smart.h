@@ -124,9 +124,7 @@ struct Smart {
         const double changes =
             group.sum(count - 1, [=](std::int64_t i) { return keys[i] != keys[i + 1] ? 1.0 : 0.0; });
         if (changes + 1 <= static_cast<double>(levels)) {
-            if (group.rank() == 0)
-                write_points(fit, count, [=](std::int64_t i) { return value_of(keys[i]); });
-            group.barrier();
+            write_points(group, fit, count, [=](std::int64_t i) { return value_of(keys[i]); });
             return;
         }
         const auto arrays = PointsScratch<Choice>::at(scratch, count);
@@ -135,24 +133,32 @@ struct Smart {
         prepare_costs(group, arrays, count,
                       [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); });
         optimal_points(group, arrays, count, levels, positions);
-        if (group.rank() == 0)
-            write_points(fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
-        group.barrier();
+        write_points(group, fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
     }
 
-    /// Drops repetitions of the ascending value(0 .. count) and lays out the tables.
-    template <typename F>
-    static QSTEP_HOST_DEVICE void write_points(Fit& fit, std::int64_t count, F value) {
-        fit.finite = true;
-        fit.count = 0;
-        for (std::int64_t i = 0; i < count; ++i) {
-            const float x = value(i);
-            if (fit.count == 0 || x != fit.points[fit.count - 1]) fit.points[fit.count++] = x;
+    /// Drops repetitions of the ascending value(0 .. count) and lays out the tables; a barrier behind.
+    template <typename Group, typename F>
+    static QSTEP_HOST_DEVICE void write_points(Group& group, Fit& fit, std::int64_t count, F value) {
+        if (group.rank() == 0) {
+            float last = value(0);
+            fit.points[0] = last;
+            std::int64_t kept = 1;
+            for (std::int64_t i = 1; i < count; ++i) {
+                const float x = value(i);
+                if (x != last) fit.points[kept++] = last = x;
+            }
+            fit.count = kept;
+            fit.finite = true;
         }
-        for (std::int64_t i = fit.count; i <= kMaxLevels; ++i) fit.points[i] = fit.points[fit.count - 1];
-        for (std::int64_t i = 0; i < kMaxLevels; ++i)
-            fit.search[i] =
-                i == 0 || i < fit.count - 1 ? fit.points[i] : std::numeric_limits<float>::infinity();
+        group.barrier();
+        const std::int64_t kept = fit.count;
+        const float last = fit.points[kept - 1];
+        float *const points = fit.points, *const search = fit.search;
+        group.for_each(kMaxLevels, [=](std::int64_t i) {
+            search[i] = i == 0 || i < kept - 1 ? points[i] : std::numeric_limits<float>::infinity();
+        });
+        group.for_each(kMaxLevels + 1 - kept, [=](std::int64_t i) { points[kept + i] = last; });
+        group.barrier();
     }
 
     struct Point {

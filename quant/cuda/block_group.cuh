@@ -118,24 +118,25 @@ class BlockGroup {
     template <typename F>
     __device__ double sum(std::int64_t n, const Draws& draws, F f) const {
         if (draws.nearest) return sum(n, [=](std::int64_t i) { return f(i, Draws::kHalf); });
-        if (size_ != kSumLanes || draws.first % 4 != 0)
-            return sum(n, [=](std::int64_t i) { return f(i, draws.word(i)); });
+        if (draws.first % 4 != 0) return sum(n, [=](std::int64_t i) { return f(i, draws.word(i)); });
         __syncthreads();
-        double total = 0;
         // Each of four neighbouring threads draws a block of words for the four, one of four rows each.
-        const std::uint64_t block = draws.first / 4 + static_cast<std::uint64_t>(rank_ / 4);
         const auto row = static_cast<std::uint64_t>(rank_ % 4);
-        for (std::int64_t base = 0; base < n; base += 4 * kSumLanes) {
-            Draw4 draw =
-                draws.stream.block(block + static_cast<std::uint64_t>(base / 4) + row * (kSumLanes / 4));
-            transpose_in_quad(draw.word, rank_);
+        for (int lane = rank_; lane < kSumLanes; lane += size_) {
+            const std::uint64_t block = draws.first / 4 + static_cast<std::uint64_t>(lane / 4);
+            double total = 0;
+            for (std::int64_t base = 0; base < n; base += 4 * kSumLanes) {
+                Draw4 draw =
+                    draws.stream.block(block + static_cast<std::uint64_t>(base / 4) + row * (kSumLanes / 4));
+                transpose_in_quad(draw.word, rank_);
 #pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                const std::int64_t i = base + k * kSumLanes + rank_;
-                if (i < n) total += f(i, draw.word[k]);
+                for (int k = 0; k < 4; ++k) {
+                    const std::int64_t i = base + k * kSumLanes + lane;
+                    if (i < n) total += f(i, draw.word[k]);
+                }
             }
+            storage_.lanes[lane] = total;
         }
-        storage_.lanes[rank_] = total;
         return fold();
     }
 

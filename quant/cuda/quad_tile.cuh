@@ -145,7 +145,8 @@ class QuadTile {
     }
 
     /// x = put(code of x). The word of slot p is that of element `first` + p; `first` is a multiple of 4
-    /// unless the tile holds less than a quad. Slots from `end` on stay. Returns the spread before scaling.
+    /// unless `end` is below 4, in a tile of one quad a thread. Slots from `end` on stay. Returns the spread
+    /// before scaling.
     template <typename Rounder, typename Put>
     __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end,
                             Put put) {
@@ -158,7 +159,8 @@ class QuadTile {
                 Draw4 draw{{Draws::kHalf, Draws::kHalf, Draws::kHalf, Draws::kHalf}};
                 if (!draws.nearest)
                     draw = draws.stream.block(block + static_cast<std::uint64_t>(v * kThreads));
-                if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
+                if constexpr (kQuads == 1)
+                    if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
 #pragma unroll
                 for (int c = 0; c < 4; ++c) {
                     typename Rounder::Code code;

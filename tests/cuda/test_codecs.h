@@ -1,6 +1,8 @@
 // Runs a codec once on any device, on memory of its own there.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstring>
 #include <vector>
 
