@@ -161,7 +161,7 @@ def main():
         passes.append({entry["name"].removesuffix(SUFFIX): numbers_of(entry) for entry in raw["benchmarks"]})
     kernels, context = middle(passes), raw["context"]
     result = {
-        "device": context["device"], "threads": int(context["threads"]), "kernel": os.uname().release,
+        "device": context["device"], "threads": int(context["threads"]),
         "commit": commit(), "versions": {"compiler": context["compiler"], "python": sys.version.split()[0]},
         "min_time": arguments.min_time, "passes": len(passes), "seconds": round(time.monotonic() - started), "kernels": kernels,
     }  # fmt: skip

@@ -87,4 +87,4 @@ def commit():
 
 
 def machine():
-    return {"device": processor(), "vector_level": vector_level(), "kernel": os.uname().release, "commit": commit()}
+    return {"device": processor(), "vector_level": vector_level(), "commit": commit()}

@@ -35,8 +35,6 @@ struct Dorefa : Formula<Dorefa> {
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& extent, std::int64_t, const Parameters& parameters) {
         const auto top = static_cast<double>(parameters.levels - 1);
         const double half = extent.high / top;
-        // As in quant/standard.h.
-        constexpr double kShade = 1.0 + 0x1p-50;
         return {extent.high, half, extent.high > 0 ? 0.5 / half * kShade : 0.0, top, extent.finite};
     }
 

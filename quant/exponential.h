@@ -52,9 +52,6 @@ struct Exponential : Formula<Exponential> {
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& measure, std::int64_t, const Parameters& parameters) {
         if (!(measure.largest > 0) || !measure.finite) return {0.0, 0.0, 0, measure.finite};
         const double norm = std::sqrt(measure.squares);
-        // A shade above 1/N, so that rounding cannot put an element below the power of two that it is; far
-        // below a draw's grid of 2^-24.
-        constexpr double kShade = 1.0 + 0x1p-50;
         const auto bits = std::bit_cast<std::uint64_t>(measure.largest / norm);
         const std::uint64_t top = (bits + kMantissa) >> kMantissaBits;
         const std::uint64_t steps_down = static_cast<std::uint64_t>(parameters.levels / 2 - 1);

@@ -129,6 +129,10 @@ struct FitContext {
     void* scratch = nullptr;
 };
 
+/// A reciprocal that positions are made with is a shade above the true one, so that its rounding cannot put
+/// an element below the level that it is; far below a draw's grid of 2^-24.
+inline constexpr double kShade = 1.0 + 0x1p-50;
+
 inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 
 /// uniform_from_bits(word) as a double: the bits are put behind those of 2^28, which is then taken away.

@@ -50,8 +50,6 @@ struct Qsgd : Formula<Qsgd<kEuclidean>> {
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& measure, std::int64_t, const Parameters& parameters) {
         const double norm = kEuclidean ? std::sqrt(measure.squares) : measure.largest;
         const double s = magnitudes(parameters);
-        // As in quant/standard.h.
-        constexpr double kShade = 1.0 + 0x1p-50;
         return {norm, norm / s, measure.largest > 0 ? s / norm * kShade : 0.0, measure.finite};
     }
 

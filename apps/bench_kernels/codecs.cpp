@@ -1,5 +1,5 @@
 // Gradient codecs with their default settings, at a bucket of 512 elements; smart at 51,200 too, where it
-// looks at a sample.
+// looks at a sample, and with its histogram.
 #include <fmt/format.h>
 
 #include "apps/bench_kernels/work.h"
@@ -19,8 +19,16 @@ std::vector<CodecSettings> codecs() {
         if (kind != CodecKind::smart) continue;
         settings.bucket_size = 51200;
         all.push_back(settings);
+        settings.solver = Solver::histogram;
+        all.push_back(settings);
     }
     return all;
+}
+
+std::string label_of(const CodecSettings& settings) {
+    const bool sampled = settings.solver == CodecSettings{}.solver;
+    return fmt::format("{}{}", name_of(settings.kind),
+                       sampled ? "" : fmt::format("-{}", name_of(settings.solver)));
 }
 
 /// A codec and what each of its functions wants.
@@ -98,7 +106,7 @@ void add_codecs(std::vector<Benchmark>& to) {
     for (const CodecSettings& settings : codecs())
         for (const Mode& mode : kModes)
             for (const std::int64_t n : kSizes)
-                to.push_back({fmt::format("codec/{}/bucket:{}/{}/{}", name_of(settings.kind),
+                to.push_back({fmt::format("codec/{}/bucket:{}/{}/{}", label_of(settings),
                                           settings.bucket_size, mode.name, n),
                               [=](Context& context, Tensors& tensors) {
                                   return mode.make(context, tensors, Codec(context, tensors, settings, n));

@@ -93,7 +93,12 @@ QuantizedArray quantize_array(Context& context, const CodecSettings& settings, s
         double variance = 0.0;
         result.seconds += device.quantize(step, values.data() + step * count,
                                           result.values.data() + step * count, variance);
-        if (!std::isfinite(variance)) fail_run("the numbers are too large: rounding them overflows float32");
+        if (!std::isfinite(variance))
+            fail_run("{}",
+                     settings.error_feedback
+                         ? "the residual of error feedback, which grows on codecs this coarse, is beyond "
+                           "float32; a smaller --ef-alpha or more --levels may help"
+                         : "the numbers are too large: rounding them overflows float32");
         result.variance += variance;
     }
     if (settings.kind != CodecKind::none)

@@ -1,4 +1,4 @@
-// Launches a bucket algorithm (Standard, Smart, Exponential) over all buckets with OpenMP.
+// Launches a bucket algorithm over all buckets with OpenMP.
 //
 // Runs of small buckets are independent. Longer buckets are taken a wave at a time: all chunks are measured,
 // every bucket is fitted, all chunks are rounded, while the wave is still in the cache. What is added up is
@@ -159,6 +159,7 @@ class BucketCodec : public GradientCodec {
     void decode(Context& context, const Tensor& out, const Tensor& stream) override {
         const StreamCall from = begin_decoding(*this, out, stream);
         const StreamLayout& layout = from.layout;
+        QSTEP_CHECK(layout.header_words <= kMostHeaderWords, "{} words head a bucket", layout.header_words);
         auto* values = out.as<float>();
         const std::int64_t chunks = buckets_.chunks_per_bucket(), pieces = buckets_.chunks();
         std::int64_t first_bad = buckets_.count();

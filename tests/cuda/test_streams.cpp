@@ -73,7 +73,7 @@ TEST_F(CudaStreams, HaveTheBytesOfTheCpuForAllLevels) {
     for (const std::int64_t levels :
          {2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 1025, 2049, 4097, 8193, 16385, 65536})
         for (const std::int64_t bucket : {29, 520, 2100})
-            for (const Codec& kind : {CodecKind::standard, CodecKind::hadamard})
+            for (const CodecKind kind : {CodecKind::standard, CodecKind::hadamard})
                 ASSERT_EQ(stream_difference(settings_of(kind, bucket, levels), gradient_like(2 * bucket + 3)),
                           "");
     for (const std::int64_t levels : {2, 4, 6, 128})
