@@ -37,6 +37,8 @@
 //   neutral(fit)                    an element whose share of the variance is 0
 #pragma once
 
+#include <cmath>
+
 #include "quant/group.h"
 
 namespace qstep::quant {
@@ -63,6 +65,40 @@ struct Formula {
     template <typename Fit, typename F>
     static QSTEP_HOST_DEVICE double with_rounder(const Fit& fit, F f) {
         return f(typename Self::Rounder(fit));
+    }
+};
+
+/// What is measured by algorithms that need the bucket's range alone.
+struct RangeMeasured {
+    using Measure = Extent;
+
+    static constexpr bool kSums = false;
+    static QSTEP_HOST_DEVICE float projected(float x) { return x; }
+    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
+    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
+        return merge(a, b);
+    }
+};
+
+/// By those that need its largest magnitude and its norm; one that needs no norm sets kSums to false.
+struct NormMeasured {
+    struct Measure {
+        double squares = 0;
+        float largest = 0;
+        bool finite = true;
+    };
+
+    static constexpr bool kSums = true;
+    static QSTEP_HOST_DEVICE float projected(float x) { return std::fabs(x); }
+    static QSTEP_HOST_DEVICE double term(float x) {
+        const double wide = x;
+        return wide * wide;
+    }
+    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double squares) {
+        return {squares, extent.high, extent.finite};
+    }
+    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
+        return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
     }
 };
 

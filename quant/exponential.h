@@ -19,32 +19,13 @@
 
 namespace qstep::quant {
 
-struct Exponential : Formula<Exponential> {
-    struct Measure {
-        double squares = 0;
-        float largest = 0;
-        bool finite = true;
-    };
-
+struct Exponential : Formula<Exponential>, NormMeasured {
     struct Fit {
         double norm;
         double inverse;
         std::uint64_t smallest;  // bits of 2^(M-k/2+1)
         bool finite;
     };
-
-    static constexpr bool kSums = true;
-    static QSTEP_HOST_DEVICE float projected(float x) { return std::fabs(x); }
-    static QSTEP_HOST_DEVICE double term(float x) {
-        const double wide = x;
-        return wide * wide;
-    }
-    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double squares) {
-        return {squares, extent.high, extent.finite};
-    }
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
-    }
 
     static constexpr int kMantissaBits = 52;
     static constexpr std::uint64_t kMantissa = (std::uint64_t{1} << kMantissaBits) - 1;

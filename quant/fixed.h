@@ -12,21 +12,12 @@
 
 namespace qstep::quant {
 
-struct Fixed : Formula<Fixed> {
-    using Measure = Extent;
-
+struct Fixed : Formula<Fixed>, RangeMeasured {
     struct Fit {
         double inverse;  // 2^FL
         double zero;     // the code of 0, 2^(IL+FL-1)
         bool finite;
     };
-
-    static constexpr bool kSums = false;
-    static QSTEP_HOST_DEVICE float projected(float x) { return x; }
-    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return merge(a, b);
-    }
 
     /// parameters.extra: FL; parameters.levels: 2^(IL+FL).
     static QSTEP_HOST_DEVICE double inverse_of(const Parameters& parameters) {

@@ -16,19 +16,11 @@
 
 namespace qstep::quant {
 
-struct Natural : Formula<Natural> {
-    using Measure = Extent;
-
+struct Natural : Formula<Natural>, RangeMeasured {
     struct alignas(4) Fit {
         bool finite;
     };
 
-    static constexpr bool kSums = false;
-    static QSTEP_HOST_DEVICE float projected(float x) { return x; }
-    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return merge(a, b);
-    }
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& extent, std::int64_t, const Parameters&) {
         return {extent.finite};
     }

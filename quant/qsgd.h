@@ -17,13 +17,7 @@
 namespace qstep::quant {
 
 template <bool kEuclidean>
-struct Qsgd : Formula<Qsgd<kEuclidean>> {
-    struct Measure {
-        double squares = 0;
-        float largest = 0;
-        bool finite = true;
-    };
-
+struct Qsgd : Formula<Qsgd<kEuclidean>>, NormMeasured {
     struct Fit {
         double norm;     // N
         double step;     // N / s
@@ -32,17 +26,6 @@ struct Qsgd : Formula<Qsgd<kEuclidean>> {
     };
 
     static constexpr bool kSums = kEuclidean;
-    static QSTEP_HOST_DEVICE float projected(float x) { return std::fabs(x); }
-    static QSTEP_HOST_DEVICE double term(float x) {
-        const double wide = x;
-        return wide * wide;
-    }
-    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double squares) {
-        return {squares, extent.high, extent.finite};
-    }
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return {a.squares + b.squares, a.largest > b.largest ? a.largest : b.largest, a.finite && b.finite};
-    }
 
     static QSTEP_HOST_DEVICE double magnitudes(const Parameters& parameters) {
         return static_cast<double>((parameters.levels - 1) / 2);

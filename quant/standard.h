@@ -13,9 +13,7 @@
 
 namespace qstep::quant {
 
-struct Standard : Formula<Standard> {
-    using Measure = Extent;
-
+struct Standard : Formula<Standard>, RangeMeasured {
     struct Fit {
         float low, high;
         double step;     // u
@@ -23,13 +21,6 @@ struct Standard : Formula<Standard> {
         double top;      // k - 1
         bool finite;
     };
-
-    static constexpr bool kSums = false;
-    static QSTEP_HOST_DEVICE float projected(float x) { return x; }
-    static QSTEP_HOST_DEVICE Measure measure_of(const Extent& extent, double) { return extent; }
-    static QSTEP_HOST_DEVICE Measure merge_measures(const Measure& a, const Measure& b) {
-        return merge(a, b);
-    }
 
     static QSTEP_HOST_DEVICE double range_of(float low, float high) {
         return static_cast<double>(high) - low;
