@@ -50,6 +50,8 @@ void check_consistency(CommandLine& line) {
     }
     if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
         fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
+    if (line.has("histogram-interval") && !options.tensorboard)
+        fail_usage("--histogram-interval has no meaning without --tensorboard");
     validate(options.codec);
     check_meaning(line.given, options.codec);
 }
@@ -103,7 +105,9 @@ Job CommandLine::job() const {
 CommandLine parse_command_line(const std::vector<std::string>& arguments) {
     CommandLine line;
     ProgramArguments parsed = parse_arguments(
-        "cifar_train", "Trains a CIFAR-10 network while its gradient is quantized in every step.",
+        "cifar_train",
+        "Trains a CIFAR-10 network while its gradient is quantized in every step.\n"
+        "`cifar_train compare DIR...` puts runs side by side in one page; see cifar_train compare --help.",
         program_options(line.options), 0, arguments);
     line.given = std::move(parsed.given);
     line.help = std::move(parsed.help);

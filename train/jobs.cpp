@@ -1,7 +1,9 @@
 #include "train/jobs.h"
 
 #include <sys/resource.h>
+#include <sys/utsname.h>
 
+#include <cmath>
 #include <optional>
 
 #include "data/source.h"
@@ -36,16 +38,25 @@ DataSplits load_data(Options& options) {
     return std::move(source.splits);
 }
 
-Json run_description(const Options& options, const DataSplits& data, std::int64_t parameters) {
+std::string system_description() {
+    utsname names{};
+    if (uname(&names) != 0) return "unknown";
+    return fmt::format("{} {} {}", names.sysname, names.release, names.machine);
+}
+
+Json run_description(const Options& options, const DataSplits& data, Session& session) {
+    const double bits = session.optimizer().bits_per_element();
     return {{"options", to_json(options, Selection::all)},
-            {"parameters", parameters},
+            {"parameters", session.parameters().parameter_count()},
+            {"bits_per_element", std::round(bits * 1000.0) / 1000.0},
             {"data",
              {{"train", data.train.name},
               {"train_images", data.train.count()},
               {"test", data.test.name},
               {"test_images", data.test.count()}}},
             {"device_description", backend(parse_device(options.device)).description()},
-            {"versions", {{"qstep", QSTEP_VERSION}, {"compiler", __VERSION__}}}};
+            {"versions",
+             {{"qstep", QSTEP_VERSION}, {"compiler", __VERSION__}, {"system", system_description()}}}};
 }
 
 void check_something_left(const Options& options, const Progress& progress) {
@@ -61,14 +72,17 @@ int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const R
     if (end == RunEnd::stopped_by_signal) {
         say(fmt::format("\nstopped after step {}; to continue:\n  {}\n", trainer.progress().step,
                         resume_command(program, command_line, folder.checkpoint().string())));
+        trainer.write_report();
         return 128 + signals.received();
     }
     trainer.print_results(signals);
+    trainer.write_report();
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     say(fmt::format("\npeak memory {} MiB\n", usage.ru_maxrss / 1024));
     say(fmt::format("written: {}\n         {}\n", folder.checkpoint().string(),
                     folder.configuration().string()));
+    say(fmt::format("         {}\n", folder.report().string()));
     // A run of less than an epoch has no line to write.
     if (trainer.progress().last) say(fmt::format("         {}\n", folder.metrics().string()));
     if (command_line.options.save_model) say(fmt::format("         {}\n", folder.model().string()));
@@ -119,7 +133,7 @@ int train(const CommandLine& command_line, const std::string& program) {
         folder = make_run_folder(options.output, options.model + "-" + name_of(options.codec.kind));
     options.output = folder.path.string();
     Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
-    const Json description = run_description(options, data, session.parameters().parameter_count());
+    const Json description = run_description(options, data, session);
     say(fmt::format("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
                     session.parameters().parameter_count(),
                     static_cast<double>(session.memory()) / (1 << 20)));

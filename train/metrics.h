@@ -23,6 +23,17 @@ nlohmann::ordered_json to_json(const EpochMetrics& metrics);
 /// Throws nlohmann's exceptions where something is missing or of another type.
 EpochMetrics metrics_from_json(const nlohmann::ordered_json& values);
 
+/// A line of metrics.csv.
+struct MetricsRow {
+    EpochMetrics metrics;
+    double seconds = 0.0;            // training and evaluation
+    double images_per_second = 0.0;  // training images alone
+};
+
+/// All lines of a metrics.csv. Throws a run error that names the file, and the line that is not one of its
+/// own.
+std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
+
 /// metrics.csv: a header and one line an epoch. The file is replaced as a whole, so it never holds part of a
 /// line.
 class MetricsFile {

@@ -14,7 +14,7 @@ Optimizer::Optimizer(Context& context, const CodecSettings& codec, const SgdSett
 void Optimizer::allocate(Arena& arena, const ParameterStore& parameters) {
     variance_ = arena.allocate(DType::f64, {1});
     // A buffer of its own, so that a gradient that is not finite can still be looked at.
-    if (quantizes() && keeps_quantized()) quantized_ = arena.allocate(DType::f32, {parameter_count_});
+    if (quantizes()) quantized_ = arena.allocate(DType::f32, {parameter_count_});
     if (codec_->settings().error_feedback) codec_->set_residual(parameters.residual());
 }
 
@@ -32,7 +32,6 @@ void Optimizer::step(Context& context, const ParameterStore& parameters, const S
 
 void Optimizer::quantize(Context& context, const ParameterStore& parameters, const StepState& state) {
     if (!quantizes()) return;
-    QSTEP_CHECK(keeps_quantized(), "the quantized gradient is not kept");
     const Range range("quantize");
     codec_->quantize(context, quantized_, parameters.gradients(), state.step, variance_);
 }
@@ -44,7 +43,6 @@ void Optimizer::update(Context& context, const ParameterStore& parameters, const
 }
 
 Tensor Optimizer::applied_gradient(const ParameterStore& parameters) const {
-    QSTEP_CHECK(keeps_quantized(), "the quantized gradient is not kept");
     return quantizes() ? quantized_ : parameters.gradients();
 }
 

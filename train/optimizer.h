@@ -14,12 +14,12 @@ namespace qstep {
 class Optimizer {
   public:
     /// Plans for the gradients of a store with all its parameters declared; reserves workspace in `context`.
-    /// keep_quantized: the quantized gradient is wanted, so it is written to memory also where a step could
-    /// do without.
+    /// keep_quantized: the quantized gradient of every step is wanted, so it is written to memory also where
+    /// a step could do without.
     Optimizer(Context& context, const CodecSettings& codec, const SgdSettings& sgd,
               std::int64_t parameter_count, bool keep_quantized = false);
 
-    /// Memory for the variance and, where it is kept, the quantized gradient; called once for each phase of
+    /// Memory for the variance and the quantized gradient; called once for each phase of
     /// the arena, after the store is allocated in it. Error feedback works on the store's residual.
     void allocate(Arena& arena, const ParameterStore& parameters);
 
@@ -28,18 +28,22 @@ class Optimizer {
     /// update(), which give the same bits. Learning rate and step number are read from
     /// device memory.
     void step(Context& context, const ParameterStore& parameters, const StepState& state);
-    /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization. This
-    /// and the next two need keeps_quantized().
+    /// quantized = codec(gradients); the gradients stay as they are. Nothing to do without quantization.
     void quantize(Context& context, const ParameterStore& parameters, const StepState& state);
     /// Momentum SGD with applied_gradient() on the store's values and momentum.
     void update(Context& context, const ParameterStore& parameters, const StepState& state);
 
-    /// What step() applied: [parameter_count] f32. Without quantization, the gradients themselves.
+    /// What update() applies, after quantize(), or after a step() that keeps_quantized(): [parameter_count]
+    /// f32. Without quantization, the gradients themselves.
     Tensor applied_gradient(const ParameterStore& parameters) const;
     /// f64 [1]: sum of (x-l)(r-x) over all elements of the last step's gradient, 0 without quantization; NaN
     /// when the gradient was not finite and reports_non_finite(). To be zero before the first step.
     Tensor variance() const { return variance_; }
-    /// Whether the quantized gradient, if there is one, goes through memory.
+    /// Of the packed stream a gradient would be sent as, all headers included.
+    double bits_per_element() const {
+        return 8.0 * static_cast<double>(codec_->stream_bytes()) / static_cast<double>(parameter_count_);
+    }
+    /// Whether the quantized gradient, if there is one, goes through memory in step().
     bool keeps_quantized() const { return !quantizes() || keep_quantized_ || codec_->update_needs_buffer(); }
     /// Whether variance() tells of a gradient that is not finite.
     bool reports_non_finite() const { return quantizes() || in_one_launch(); }

@@ -158,6 +158,16 @@ std::vector<OptionSpec> file_options() {
         {"log-interval", "", "N", "steps between two lines of progress", kRun, AtResume::per_call,
          whole<std::int64_t>("log-interval", &Options::log_interval, 1, kMost),
          get_from(&Options::log_interval)},
+        {"tensorboard", "", "",
+         "write an event file into the run's folder: scalars at every line of progress, histograms of the "
+         "gradient",
+         kRun, AtResume::per_call, flag_into("tensorboard", &Options::tensorboard),
+         get_from(&Options::tensorboard)},
+        {"histogram-interval", "", "N",
+         "steps between two sets of histograms of --tensorboard, before and after quantization", kRun,
+         AtResume::per_call,
+         whole<std::int64_t>("histogram-interval", &Options::histogram_interval, 1, kMost),
+         get_from(&Options::histogram_interval)},
         {"output", "", "DIR", "folder of the run's files, without another run in it; else a new one in runs/",
          kTrain, AtResume::per_call, text_into("output", &Options::output), get_from(&Options::output)},
         {"save-every", "", "N", "epochs between two checkpoints; 0: only at the end", kRun,
@@ -169,7 +179,7 @@ std::vector<OptionSpec> file_options() {
         {"resume", "", "FILE",
          "continue from a checkpoint, in its folder and with its options; --data, --device, --threads, "
          "--epochs "
-         "(multistep), --max-steps, --log-interval and the --save options may be given anew",
+         "(multistep), --max-steps, --log-interval, --tensorboard and the --save options may be given anew",
          kResume, AtResume::per_call, text_into("resume", &Options::resume), nullptr},
         {"eval", "", "FILE", "print the test accuracy of a checkpoint and stop", kEvaluate,
          AtResume::per_call, text_into("eval", &Options::eval), nullptr},

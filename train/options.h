@@ -38,6 +38,8 @@ struct Options {
     std::int64_t threads = 0;    // 0: all
     std::int64_t max_steps = 0;  // 0: no limit
     std::int64_t log_interval = 100;
+    bool tensorboard = false;
+    std::int64_t histogram_interval = 200;
     std::int64_t save_every = 1;
     bool save_model = false;
     bool no_cuda = false;

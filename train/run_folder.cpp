@@ -62,7 +62,8 @@ RunFolder make_run_folder(const std::string& output, const std::string& label) {
     check_writable(output);
     const RunFolder folder{output, lock(output)};
     std::error_code ignored;
-    for (const auto& file : {folder.checkpoint(), folder.configuration(), folder.metrics(), folder.model()})
+    for (const auto& file :
+         {folder.checkpoint(), folder.configuration(), folder.metrics(), folder.model(), folder.report()})
         if (std::filesystem::exists(file, ignored))
             fail_usage("{} holds {} of another run; choose another --output, or {}", output,
                        file.filename().string(),

@@ -16,6 +16,7 @@ struct RunFolder {
     std::filesystem::path model() const { return path / "model.safetensors"; }
     std::filesystem::path metrics() const { return path / "metrics.csv"; }
     std::filesystem::path configuration() const { return path / "config.json"; }
+    std::filesystem::path report() const { return path / "report.html"; }
 };
 
 /// Makes the folder of a new run. `output`: the folder asked for, which may exist but must hold none of the

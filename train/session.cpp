@@ -219,6 +219,30 @@ double Session::variance() {
     return value;
 }
 
+std::vector<float> Session::to_host(const Tensor& flat) {
+    std::vector<float> values(static_cast<std::size_t>(flat.count()));
+    backend().copy_out(context_, values.data(), flat.as<float>(), flat.bytes());
+    return values;
+}
+
+std::vector<float> Session::gradient() {
+    return to_host(parameters_.gradients());
+}
+
+std::vector<float> Session::applied_gradient() {
+    if (!optimizer_->keeps_quantized()) {
+        // Behind a step with resident data the number is that of the next one. Error feedback, which must not
+        // run twice, keeps what it applies.
+        std::int64_t next = 0;
+        backend().copy_out(context_, &next, state_.step.data, sizeof next);
+        const std::int64_t last = next - (train_set_ ? 1 : 0);
+        backend().copy_in(context_, state_.step.data, &last, sizeof last);
+        optimizer_->quantize(context_, parameters_, state_);
+        backend().copy_in(context_, state_.step.data, &next, sizeof next);
+    }
+    return to_host(optimizer_->applied_gradient(parameters_));
+}
+
 std::string Session::non_finite_gradient() {
     // A codec reports it through the variance, which spares a pass over the gradient.
     if (optimizer_->reports_non_finite() && !std::isnan(variance())) return "";

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "data/loader.h"
 #include "data/resident_set.h"
@@ -83,6 +84,11 @@ class Session {
     float loss();
     /// Quantization variance of the last training step.
     double variance();
+    /// Of the last training step, to the host: its gradient, and what was applied of it; [parameter_count]
+    /// each. Where a step leaves no quantized gradient, the codec runs again on the same draws. Changes
+    /// nothing that a later step reads. Not before the first step.
+    std::vector<float> gradient();
+    std::vector<float> applied_gradient();
     /// Empty, or the name of the first parameter whose gradient in the last training step was not finite.
     std::string non_finite_gradient();
     /// Empty, or what of the state is not finite: the first such parameter, else the first parameter's
@@ -122,6 +128,7 @@ class Session {
     void run(Prepared& whole, Prepared& partial, const Batch& batch);
     Prepared& of_size(Prepared& whole, Prepared& partial, std::int64_t batch);
     Sums read_sums(const Tensor& sums);
+    std::vector<float> to_host(const Tensor& flat);
     Backend& backend() { return qstep::backend(context_.device()); }
 
     Context& context_;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "train/report/report_page.h"
 
 namespace qstep {
 
@@ -85,6 +87,7 @@ std::int64_t Trainer::last_step() const {
 }
 
 RunEnd Trainer::run(const StopSignals& signals) {
+    if (options_.tensorboard) log_.emplace(session_, options_, folder_.path, progress_, batches_);
     console_.start(progress_, last_step());
     while (progress_.epoch < options_.epochs) {
         const EpochEnd end = train_epoch(signals);
@@ -109,9 +112,11 @@ Trainer::EpochEnd Trainer::train_epoch(const StopSignals& signals) {
         if (at_step_limit()) return EpochEnd::step_limit;
         unseen += train_some();
         const bool due = console_.due(progress_);
+        const bool logs = log_ && log_->due(progress_);
         const bool stops = progress_.batch == batches_ || at_step_limit() || signals.received() != 0;
-        if (feed_->runs_ahead() && !due && !stops && unseen < kMostUnseen) continue;
+        if (feed_->runs_ahead() && !due && !logs && !stops && unseen < kMostUnseen) continue;
         look();
+        if (logs) log_->steps(progress_, lr_);
         unseen = 0;
         epoch_seconds_ = seconds_now() - started;
         if (at_step_limit() && progress_.batch < batches_) return EpochEnd::step_limit;
@@ -130,12 +135,14 @@ void Trainer::start_epoch() {
         start.rates.push_back(
             static_cast<float>(learning_rate(schedule_, progress_.epoch * batches_ + batch)));
     feed_->start_epoch(start);
+    if (log_) log_->start_epoch(progress_);
 }
 
 std::int64_t Trainer::train_some() {
-    const std::int64_t to_line = options_.log_interval - progress_.batch % options_.log_interval;
-    const std::int64_t to_end = last_step() - progress_.step;
-    const std::int64_t steps = feed_->train(std::min(to_line, to_end));
+    std::int64_t most = options_.log_interval - progress_.batch % options_.log_interval;
+    if (log_) most = std::min(most, log_->steps_to_histograms(progress_));
+    const std::int64_t steps = feed_->train(std::min(most, last_step() - progress_.step));
+    trained_ = true;
     const std::int64_t images = steps * session_.last_batch_size();
     progress_.step += steps;
     progress_.batch += steps;
@@ -200,6 +207,7 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
     const double seconds = epoch_seconds_ + seconds_now() - started;
     console_.epoch(row, seconds, speed);
     metrics_.add(row, seconds, speed);
+    if (log_) log_->epoch(row);
     if (options_.save_every > 0 && progress_.epoch % options_.save_every == 0) save();
     return true;
 }
@@ -236,6 +244,15 @@ void Trainer::print_results(const StopSignals& signals) {
     if (progress_.best)
         row(fmt::format("best test, epoch {}", progress_.best->epoch), progress_.best->test_loss,
             progress_.best->test_accuracy);
+}
+
+void Trainer::write_report() const {
+    std::optional<GradientPicture> picture;
+    if (trained_)
+        picture = gradient_picture(
+            progress_.step, session_.gradient(),
+            session_.optimizer().quantizes() ? session_.applied_gradient() : std::vector<float>{});
+    write_text_file(folder_.report(), report_page(read_run(folder_.path), picture));
 }
 
 }  // namespace qstep

@@ -1,6 +1,7 @@
 // The course of a run: epochs of steps, evaluation, metrics, checkpoints.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "train/checkpoint.h"
@@ -9,6 +10,7 @@
 #include "train/metrics.h"
 #include "train/options.h"
 #include "train/run_folder.h"
+#include "train/run_log.h"
 #include "train/session.h"
 #include "train/signals.h"
 
@@ -45,13 +47,17 @@ class Trainer {
     const Progress& progress() const { return progress_; }
     /// Prints losses and accuracies. After --max-steps in the middle of an epoch, evaluates first.
     void print_results(const StopSignals& signals);
+    /// Writes report.html, from the folder's files and the last step's gradient. Throws a run error.
+    void write_report() const;
 
   private:
     enum class EpochEnd { complete, step_limit, signal };
     EpochEnd train_epoch(const StopSignals& signals);
     bool finish_epoch(const StopSignals& signals);
     void start_epoch();
-    /// Some steps, up to what comes first: the next line of progress, the end of the epoch, --max-steps.
+    /// Some steps, up to what comes first: the next line of progress or set of histograms, the end of the
+    /// epoch,
+    /// --max-steps.
     std::int64_t train_some();
     /// Waits for the steps begun; throws for a fault in one of them.
     void look();
@@ -71,7 +77,9 @@ class Trainer {
     Schedule schedule_;
     MetricsFile metrics_;
     Console console_;
+    std::optional<RunLog> log_;
     double lr_ = 0.0;
+    bool trained_ = false;           // at least one step in this process
     double epoch_seconds_ = 0.0;     // of training, in this process
     std::int64_t epoch_images_ = 0;  // trained on in this process
     std::int64_t saved_step_ = -1;   // step of the last checkpoint, -1: none yet

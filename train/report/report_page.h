@@ -1,0 +1,31 @@
+// The page on one run, report.html.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "train/histogram.h"
+#include "train/report/run_record.h"
+#include "train/report/svg_chart.h"
+
+namespace qstep {
+
+/// The gradient of one step, and what was applied of it where it was quantized.
+struct GradientPicture {
+    std::int64_t step = 0;  // finished steps, this one included
+    Histogram before;
+    std::optional<Histogram> after;  // with the bins of `before`
+};
+
+/// Bins over the largest magnitude of both. `applied`: empty without quantization.
+GradientPicture gradient_picture(std::int64_t step, std::span<const float> gradient,
+                                 std::span<const float> applied);
+
+/// The whole page. Without a picture, of a run that made no step, there is no chart of it.
+std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient);
+
+/// A column of the run's rows as a curve over epochs.
+Curve epoch_curve(const RunRecord& run, const std::string& name, double (*value)(const MetricsRow&));
+
+}  // namespace qstep

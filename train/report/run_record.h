@@ -1,0 +1,40 @@
+// A run as its folder tells it: config.json and metrics.csv.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/metrics.h"
+
+namespace qstep {
+
+struct RunRecord {
+    std::filesystem::path folder;
+    nlohmann::ordered_json configuration;  // an object with an object "options"
+    std::vector<MetricsRow> rows;          // none before the first epoch is finished
+
+    const MetricsRow& best() const;  // by test accuracy, the earliest; rows must not be empty
+    const MetricsRow& last() const { return rows.back(); }
+    double mean_seconds() const;
+    /// The options by name, as they would be typed.
+    std::vector<std::pair<std::string, std::string>> options() const;
+    /// One of them; empty where it is not there.
+    std::string option(const std::string& name) const;
+    /// What stands at a place in the configuration, as text; empty where nothing does.
+    std::string text(const std::string& pointer) const;
+};
+
+/// Throws a run error of one sentence for a folder without a config.json, and for files of another form.
+RunRecord read_run(const std::filesystem::path& folder);
+
+/// What tells the runs apart, one text each and no two the same: the codec and the options in which they
+/// differ, the folder where that is not enough.
+std::vector<std::string> run_labels(const std::vector<RunRecord>& runs);
+
+/// The names of the options in which the runs differ and that say something about what they compute.
+std::vector<std::string> differing_options(const std::vector<RunRecord>& runs);
+
+}  // namespace qstep
