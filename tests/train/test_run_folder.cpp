@@ -28,7 +28,8 @@ TEST(RunFolder, NeverMixesTwoRuns) {
     folder.lock.reset();
     std::ofstream(folder.path / "notes.txt") << "not of a run";
     make_run_folder(path, "unused");
-    for (const auto& file : {folder.checkpoint(), folder.metrics(), folder.configuration(), folder.model()}) {
+    for (const auto& file :
+         {folder.checkpoint(), folder.metrics(), folder.configuration(), folder.model(), folder.report()}) {
         std::ofstream(file) << "x";
         EXPECT_EQ(kind_of([&] { make_run_folder(path, "unused"); }), ErrorKind::usage) << file;
         std::filesystem::remove(file);

@@ -132,7 +132,8 @@ std::string comparison_page(const std::vector<RunRecord>& runs) {
     const std::vector<std::string> labels = run_labels(runs);
     std::set<std::string> models;
     for (const RunRecord& run : runs) models.insert(run.option("model"));
-    const std::string title = fmt::format("{} runs of {}", runs.size(), fmt::join(models, ", "));
+    const std::string title =
+        fmt::format("{} {} of {}", runs.size(), runs.size() == 1 ? "run" : "runs", fmt::join(models, ", "));
     std::string body = "<h1>" + escaped(title) + "</h1>\n<p class=\"sub\">on " +
                        escaped(runs[0].text("/data/train")) +
                        "; behind each name the value after its last epoch</p>\n";

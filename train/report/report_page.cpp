@@ -91,9 +91,9 @@ Curve outline(const char* name, const Histogram& histogram) {
 
 std::string gradient_chart(const GradientPicture& gradient) {
     Chart chart;
-    chart.title = "Gradient before and after quantization (elements a bin)";
-    chart.note = fmt::format("step {}; {} elements in {} bins; an empty bin lies below 1", gradient.step,
-                             gradient.before.count, gradient.before.counts.size());
+    chart.title = "Gradient before and after quantization";
+    chart.note = fmt::format("elements a bin; {1} elements in {2} bins, step {0}; an empty bin lies below 1",
+                             gradient.step, gradient.before.count, gradient.before.counts.size());
     chart.x_label = "value of an element";
     chart.scale = Scale::logarithmic;
     chart.whole_x = false;

@@ -1,0 +1,215 @@
+// What cifar_train leaves for people to look at: event files, report.html, the page that compares runs.
+#include <signal.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/apps/cifar_train_fixture.h"
+
+namespace qstep {
+namespace {
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+    std::size_t count = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+    return count;
+}
+
+class SeeTheRun : public CifarTrain {
+  protected:
+    std::size_t event_files(const std::string& name) const {
+        std::size_t count = 0;
+        for (const auto& file : std::filesystem::directory_iterator(in(name)))
+            count += file.path().filename().string().starts_with("events.out.tfevents.");
+        return count;
+    }
+    // Epochs in the page's table.
+    std::size_t epochs_in(const std::string& report) const {
+        const std::string page = bytes(report);
+        const std::size_t table = page.find("All epochs in numbers");
+        return table == std::string::npos ? 0 : count_of(page.substr(table), "<tr><th scope=\"row\">");
+    }
+    void expect_in(const std::string& file, const std::string& part) {
+        EXPECT_NE(bytes(file).find(part), std::string::npos) << file << " lacks " << part;
+    }
+};
+
+TEST_F(SeeTheRun, LoggingChangesNoBit) {
+    for (const std::string codec : {"none", "standard", "standard --error-feedback", "hadamard"}) {
+        const std::string line = training("--epochs 2 --quant " + codec + " --output ");
+        run_well(line + "plain");
+        run_well(line + "logged --tensorboard --log-interval 2 --histogram-interval 3");
+        expect_same_run("plain", "logged");
+        EXPECT_EQ(event_files("plain"), 0u);
+        EXPECT_EQ(event_files("logged"), 1u);
+        for (const char* name : {"plain", "logged"}) std::filesystem::remove_all(in(name));
+    }
+}
+
+TEST_F(SeeTheRun, EveryEndWritesAReport) {
+    const Outcome whole = run_well(training("--epochs 3 --output whole"));
+    EXPECT_NE(whole.out.find("whole/report.html"), std::string::npos) << whole.out;
+    EXPECT_EQ(epochs_in("whole/report.html"), 3u);
+    expect_in("whole/report.html", "Gradient before and after quantization");
+    expect_in("whole/report.html", "simple, standard");
+
+    run_well(training("--epochs 3 --output parts --max-steps 3"));
+    EXPECT_EQ(epochs_in("parts/report.html"), 0u);
+    expect_in("parts/report.html", "No epoch is finished yet.");
+    expect_in("parts/report.html", "step 3;");
+    run_well("--resume parts/checkpoint.safetensors --max-steps 9");
+    EXPECT_EQ(epochs_in("parts/report.html"), 1u);
+    run_well("--resume parts/checkpoint.safetensors");
+    EXPECT_EQ(epochs_in("parts/report.html"), 3u);
+
+    Program program(CIFAR_TRAIN, words(training("--epochs 100000 --log-interval 1 --output stopped")),
+                    folder_.path());
+    ASSERT_TRUE(program.wait_for_output("epoch 3/"));
+    program.send(SIGINT);
+    EXPECT_EQ(program.wait().status, 130);
+    EXPECT_GE(epochs_in("stopped/report.html"), 2u);
+}
+
+TEST_F(SeeTheRun, ComparesRuns) {
+    run_well(training("--epochs 3 --output long"));
+    run_well(training("--epochs 1 --quant none --output <short>"));
+    const Outcome outcome = run_well("compare long <short>");
+    EXPECT_EQ(outcome.out, "written: compare.html\n");
+    expect_in("compare.html", "no quantization");
+    expect_in("compare.html", "&lt;short&gt;");
+    EXPECT_EQ(bytes("compare.html").find("<short>"), std::string::npos);
+    // Pages are replaced, other files are not.
+    run_well("compare long --output compare.html");
+    expect_in("compare.html", "1 run of simple");
+    expect_failure("compare long --output long/metrics.csv", 2, "is no page of this program");
+    EXPECT_EQ(std::ranges::count(bytes("long/metrics.csv"), '\n'), 4);
+    EXPECT_NE(run_well("compare --help").out.find("--output"), std::string::npos);
+}
+
+TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
+    run_well(training("--epochs 1 --output good"));
+    run_well(training("--max-steps 1 --output early"));
+    run_well(training("--epochs 1 --output broken"));
+    std::ofstream(in("broken/metrics.csv"), std::ios::app) << "2,half";
+    expect_failure("compare", 2, "needs the folders");
+    expect_failure("compare good ./good", 2, "are the same folder");
+    expect_failure("compare good absent", 1, "absent is no folder of a run");
+    expect_failure("compare cifar good", 1, "cifar is no folder of a run");
+    expect_failure("compare good early", 1, "early holds no finished epoch");
+    expect_failure("compare good broken", 1, "not one of its own: '2,half'");
+    std::ofstream(in("broken/config.json")) << "[]";
+    expect_failure("compare good broken", 1, "is not the configuration of a run");
+    expect_failure("compare good --outputs x", 2, "--output");
+    expect_failure("compare good --output absent/page.html", 1, "absent/page.html");
+    EXPECT_FALSE(exists("compare.html"));
+    expect_failure(training("--histogram-interval 5 --output x"), 2, "without --tensorboard");
+}
+
+TEST_F(SeeTheRun, ASweepEndsWithThePage) {
+    const auto sweep = [&](const std::string& arguments) {
+        setenv("CIFAR_TRAIN", CIFAR_TRAIN, 1);
+        std::vector<std::string> all = words(arguments);
+        all.insert(all.begin(), std::string(SCRIPTS) + "/sweep.sh");
+        const Outcome outcome = run_program("/bin/bash", all, folder_.path());
+        unsetenv("CIFAR_TRAIN");
+        return outcome;
+    };
+    const std::string shared = "--data cifar --model simple --batch-size 16 --epochs 1 --precision fp32 ";
+    const Outcome good = sweep(shared + "--output five");
+    EXPECT_EQ(good.status, 0) << good.err;
+    for (const char* codec : {"no quantization", "standard", "smart", "exponential", "hadamard"})
+        expect_in("five/compare.html", codec);
+    EXPECT_EQ(good.out.substr(good.out.rfind("written:")), "written: five/compare.html\n");
+
+    const Outcome partly =
+        sweep(shared + "--codecs none,standart,standard:levels=4:error-feedback --output=partly");
+    EXPECT_EQ(partly.status, 1);
+    EXPECT_NE(partly.err.find("see above: standart"), std::string::npos) << partly.err;
+    expect_in("partly/compare.html", "2 runs of simple");
+    EXPECT_TRUE(exists("partly/standard-levels-4-error-feedback/metrics.csv"));
+
+    EXPECT_EQ(sweep(shared + "--output five").status, 1);
+    EXPECT_EQ(sweep("--resume five/none/checkpoint.safetensors").status, 1);
+    EXPECT_EQ(sweep(shared + "--codecs standart --output none").status, 1);
+    EXPECT_FALSE(exists("none/compare.html"));
+}
+
+// TensorBoard's reader, with the first Python that has it.
+class TensorBoard : public SeeTheRun {
+  protected:
+    void SetUp() override {
+        for (const char* candidate : {"python3", "/usr/bin/python3"})
+            if (python(candidate, {"-c", "import tensorboard"}).status == 0) python_ = candidate;
+        if (python_.empty()) GTEST_SKIP() << "no python3 with tensorboard: nothing was read";
+    }
+    Outcome python(const std::string& interpreter, std::vector<std::string> arguments) {
+        arguments.insert(arguments.begin(), interpreter);
+        return run_program("/usr/bin/env", arguments, folder_.path());
+    }
+    nlohmann::json events(const std::string& name) {
+        const Outcome outcome = python(python_, {std::string(TESTS) + "/apps/read_events.py", name});
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        return nlohmann::json::parse(outcome.out);
+    }
+    static std::vector<std::int64_t> steps(const nlohmann::json& points) {
+        std::vector<std::int64_t> list;
+        for (const auto& point : points) list.push_back(point[0]);
+        return list;
+    }
+
+    std::string python_;
+};
+
+TEST_F(TensorBoard, ReadsARun) {
+    run_well(training("--epochs 2 --output out --tensorboard --log-interval 3 --histogram-interval 4"));
+    const auto found = events("out");
+    const auto& scalars = found["scalars"];
+    EXPECT_EQ(scalars.size(), 9u);
+    // Every third step of an epoch of seven, and its last one.
+    for (const char* tag : {"train/loss", "train/accuracy", "lr", "quantization_variance", "gradient_norm",
+                            "bits_per_element", "images_per_second"})
+        EXPECT_EQ(steps(scalars[tag]), (std::vector<std::int64_t>{3, 6, 7, 10, 13, 14})) << tag;
+    EXPECT_EQ(steps(scalars["test/loss"]), (std::vector<std::int64_t>{7, 14}));
+    EXPECT_NEAR(scalars["test/accuracy"][1][1], last_test_accuracy("out"), 1e-3);
+    EXPECT_NEAR(scalars["lr"][0][1], 0.01, 1e-8);
+    EXPECT_GT(scalars["gradient_norm"][0][1], 0.0);
+    EXPECT_GT(scalars["bits_per_element"][0][1], 4.0);
+    EXPECT_LT(scalars["bits_per_element"][0][1], 5.0);
+    // The epoch's mean, from its three parts of 48, 48 and 4 images.
+    std::istringstream row(bytes("out/metrics.csv").substr(bytes("out/metrics.csv").find("\n1,") + 1));
+    std::string cell;
+    for (int column = 0; column < 4; ++column) std::getline(row, cell, ',');
+    const double mean = 0.48 * scalars["train/loss"][0][1].get<double>() +
+                        0.48 * scalars["train/loss"][1][1].get<double>() +
+                        0.04 * scalars["train/loss"][2][1].get<double>();
+    EXPECT_NEAR(mean, std::stod(cell), 1e-5);
+
+    const auto& histograms = found["histograms"];
+    EXPECT_EQ(histograms.size(), 20u);  // ten parameters, before and after
+    for (const auto& [tag, points] : histograms.items()) {
+        EXPECT_EQ(steps(points), (std::vector<std::int64_t>{4, 8, 12})) << tag;
+        for (const auto& point : points) EXPECT_EQ(point[1], point[2]) << tag;
+    }
+    // Six filters of three 5x5 windows.
+    EXPECT_EQ(histograms["quantized/conv1.weight"][0][1], 450);
+}
+
+TEST_F(TensorBoard, ReadsAResumedRunAsOne) {
+    const std::string log = "--tensorboard --log-interval 1 --histogram-interval 2 ";
+    run_well(training("--epochs 2 --output whole " + log));
+    run_well(training("--epochs 2 --output parts --max-steps 3 " + log));
+    // As if the run had gone on to step 5 and been killed before its next checkpoint.
+    std::filesystem::copy(in("parts"), in("kept"));
+    run_well("--resume parts/checkpoint.safetensors --max-steps 5 " + log);
+    std::filesystem::copy_file(in("kept/checkpoint.safetensors"), in("parts/checkpoint.safetensors"),
+                               std::filesystem::copy_options::overwrite_existing);
+    run_well("--resume parts/checkpoint.safetensors " + log);
+    EXPECT_EQ(event_files("parts"), 3u);
+    expect_same_run("whole", "parts");
+    auto whole = events("whole"), parts = events("parts");
+    EXPECT_EQ(steps(parts["scalars"]["train/loss"]).size(), 14u);
+    for (auto* found : {&whole, &parts}) (*found)["scalars"].erase("images_per_second");
+    EXPECT_EQ(whole, parts);
+}
+
+}  // namespace
+}  // namespace qstep

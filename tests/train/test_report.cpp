@@ -1,0 +1,154 @@
+#include <gtest/gtest.h>
+
+#include "engine/error.h"
+#include "tests/train/temporary_folder.h"
+#include "train/report/compare.h"
+#include "train/report/report_page.h"
+
+namespace qstep {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+RunRecord run(const std::string& folder, int epochs, Json options) {
+    RunRecord record{folder,
+                     {{"options", std::move(options)},
+                      {"bits_per_element", 4.132},
+                      {"versions", {{"qstep", "0.1.0"}, {"compiler", "12.2.0"}}}},
+                     {}};
+    for (int epoch = 1; epoch <= epochs; ++epoch)
+        record.rows.push_back(
+            {{epoch, 10 * epoch, 0.1, 1.5 / epoch, 40.0, 1.25, 50.0 + epoch % 3, 0.5}, 2.5, 800.0});
+    return record;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+// What would make a browser ask for something.
+void expect_self_contained(const std::string& page) {
+    for (const char* part : {"http:", "https:", "src=", "url(", "@import", "<link", "<script", "javascript"})
+        EXPECT_FALSE(contains(page, part)) << part;
+    EXPECT_TRUE(contains(page, "default-src 'none'"));
+}
+
+std::string run_error(const std::function<void()>& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::run) << error.what();
+        return error.what();
+    }
+    return "no error";
+}
+
+TEST(Report, ShowsTheRun) {
+    const std::vector<float> gradient{-1.0f, 0.25f, 0.5f, 0.5f}, applied{-1.0f, 0.0f, 0.5f, 1.0f};
+    const std::string page =
+        report_page(run("runs/a", 5, {{"model", "resnet_20"}, {"quant", "smart"}, {"epochs", 9}}),
+                    gradient_picture(50, gradient, applied));
+    expect_self_contained(page);
+    for (const char* part :
+         {"<h1>resnet_20, smart</h1>", "5 of 9 epochs", "52.00 %", "4.132", "Accuracy (%)", "Loss (",
+          "Variance of", "Time an epoch (s)", "Gradient before and after quantization", "step 50", "12.2.0",
+          "runs/a", ">2.5<"})
+        EXPECT_TRUE(contains(page, part)) << part;
+}
+
+TEST(Report, BeforeTheFirstEpoch) {
+    const std::string page =
+        report_page(run("a", 0, {{"model", "simple"}, {"quant", "none"}, {"epochs", 9}}), {});
+    expect_self_contained(page);
+    EXPECT_TRUE(contains(page, "0 of 9 epochs"));
+    EXPECT_TRUE(contains(page, "No epoch is finished yet."));
+    EXPECT_FALSE(contains(page, "<svg class=\"chart\""));
+}
+
+TEST(Report, TextsOfOthersStayTexts) {
+    const std::string hostile = "\"><script>alert(1)</script>&'";
+    RunRecord record = run(hostile, 2, {{"model", hostile}, {"quant", hostile}, {hostile, hostile}});
+    record.configuration["versions"]["qstep"] = hostile;
+    record.configuration["data"] = {{"train", hostile}};
+    RunRecord other = run("b", 1, {{"model", "m"}, {"quant", "q"}});
+    for (const std::string& page : {report_page(record, {}), comparison_page({record, other})}) {
+        expect_self_contained(page);
+        EXPECT_TRUE(contains(page, "&lt;script&gt;"));
+    }
+}
+
+TEST(Report, ForeignConfigurationsAreNoHarm) {
+    RunRecord record = run("a", 1, {{"model", Json::array({Json::object()})}, {"quant", nullptr}});
+    record.configuration["versions"] = 5;
+    record.configuration["data"] = Json::array();
+    expect_self_contained(report_page(record, {}));
+}
+
+TEST(Report, PicturesShareTheirBins) {
+    const std::vector<float> gradient{-0.5f, 0.5f}, applied{0.0f, 2.0f};
+    const GradientPicture picture = gradient_picture(1, gradient, applied);
+    EXPECT_EQ(picture.before.high, 2.0);
+    EXPECT_EQ(picture.after->high, 2.0);
+    EXPECT_EQ(picture.before.counts.size(), picture.after->counts.size());
+    EXPECT_FALSE(gradient_picture(1, gradient, {}).after);
+}
+
+TEST(Compare, ShowsRunsOfDifferentLengths) {
+    const std::string page =
+        comparison_page({run("a", 10, {{"model", "m"}, {"quant", "none"}, {"levels", 16}, {"lr", 0.1}}),
+                         run("b", 3, {{"model", "m"}, {"quant", "smart"}, {"levels", 4}, {"lr", 0.1}})});
+    expect_self_contained(page);
+    for (const char* part : {"2 runs of m", "no quantization, levels 16", "smart, levels 4", "epoch 10: 51",
+                             "epoch 3: 50", "52.00 % (2)", "Options in which the runs differ"})
+        EXPECT_TRUE(contains(page, part)) << part;
+}
+
+TEST(Compare, LabelsTellRunsApart) {
+    const Json same{{"quant", "none"}, {"output", "x"}};
+    const std::vector<RunRecord> twins{run("a", 1, same), run("b", 1, {{"quant", "none"}, {"output", "y"}})};
+    EXPECT_EQ(run_labels(twins), (std::vector<std::string>{"a", "b"}));
+    EXPECT_TRUE(differing_options(twins).empty());
+    const std::vector<RunRecord> three{run("a", 1, {{"quant", "sign"}, {"error-feedback", true}}),
+                                       run("b", 1, {{"quant", "sign"}, {"error-feedback", false}}),
+                                       run("c", 1, {{"quant", "sign"}, {"error-feedback", false}})};
+    EXPECT_EQ(run_labels(three),
+              (std::vector<std::string>{"error-feedback", "no error-feedback, b", "no error-feedback, c"}));
+    // An option that an older program did not have.
+    EXPECT_EQ(
+        run_labels({run("a", 1, {{"quant", "sign"}}), run("b", 1, {{"quant", "sign"}, {"solver", "exact"}})}),
+        (std::vector<std::string>{"a", "solver exact"}));
+}
+
+TEST(RunRecord, ReadsAFolder) {
+    TemporaryFolder folder;
+    const auto config = folder.path() / "config.json", metrics = folder.path() / "metrics.csv";
+    const auto read = [&] { return read_run(folder.path()); };
+    EXPECT_TRUE(contains(run_error(read), "no config.json"));
+    std::ofstream(config) << "{";
+    EXPECT_TRUE(contains(run_error(read), "is not the configuration of a run"));
+    std::ofstream(config) << "{\"options\":[1]}";
+    EXPECT_TRUE(contains(run_error(read), "is not the configuration of a run"));
+    std::ofstream(config) << "{\"options\":{\"quant\":\"sign\",\"milestones\":[81,122]}}";
+    EXPECT_TRUE(read().rows.empty());
+    EXPECT_EQ(read().option("milestones"), "81,122");
+    EXPECT_EQ(read().option("absent"), "");
+    std::ofstream(metrics) << MetricsFile::kHeader << "\n1,10,0.1,1.5,40,1.25,50,0.125,2.5,100\n";
+    EXPECT_EQ(read().rows.size(), 1u);
+    EXPECT_EQ(read().last().metrics.test_accuracy, 50.0);
+    EXPECT_EQ(read().last().images_per_second, 100.0);
+    EXPECT_EQ(read().mean_seconds(), 2.5);
+    for (const char* line :
+         {"x", "1,10,0.1,1.5,40,1.25,50,0.125,2.5", "1,10,0.1,1.5,40,1.25,50,0.125,2.5,",
+          "1,10,0.1,nan,40,1.25,50,0.125,2.5,1", "1,10,0.1,1.5,40,1.25,50,0.125,2.5,1,2"}) {
+        std::ofstream(metrics) << MetricsFile::kHeader << "\n" << line << "\n";
+        EXPECT_TRUE(contains(run_error(read), "not one of its own")) << line;
+    }
+    const std::string row = "2,10,0.1,1.5,40,1.25,50,0.125,2.5,100\n";
+    std::ofstream(metrics) << MetricsFile::kHeader << "\n" << row << row;
+    EXPECT_TRUE(contains(run_error(read), "not one of its own"));
+    std::ofstream(metrics) << "a,b\n";
+    EXPECT_TRUE(contains(run_error(read), "does not begin with the header"));
+}
+
+}  // namespace
+}  // namespace qstep
