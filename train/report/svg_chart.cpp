@@ -13,7 +13,7 @@ namespace qstep {
 
 namespace {
 
-constexpr double kHeight = 270.0, kTop = 10.0, kBottom = 44.0, kLeft = 62.0, kRight = 16.0;
+constexpr double kTop = 10.0, kBottom = 44.0, kLeft = 62.0, kRight = 16.0;
 constexpr std::size_t kColours = 8, kMarkers = 4, kDashes = 3;
 constexpr std::size_t kMostMarked = 40;
 constexpr int kMostTicks = 6;
@@ -21,10 +21,10 @@ constexpr int kMostTicks = 6;
 // Where points come to stand.
 struct Frame {
     Axis x, y;
-    double width;
+    double width, height;
 
     double left(double value) const { return kLeft + x.at(value) * (width - kLeft - kRight); }
-    double top(double value) const { return kHeight - kBottom - y.at(value) * (kHeight - kTop - kBottom); }
+    double top(double value) const { return height - kBottom - y.at(value) * (height - kTop - kBottom); }
 };
 
 bool drawable(const Chart& chart, double y) {
@@ -70,12 +70,12 @@ Frame frame_of(const Chart& chart, const std::vector<Curve>& curves) {
     Axis y = chart.scale == Scale::logarithmic ? log_axis(y_low, y_high, kMostTicks)
                                                : linear_axis(y_low, y_high, kMostTicks, false);
     return {tight_axis(x_low, x_high, chart.wide ? 20 : 10, chart.whole_x), std::move(y),
-            chart.wide ? 1040.0 : 500.0};
+            chart.wide ? 1040.0 : 500.0, chart.wide ? 360.0 : 270.0};
 }
 
 std::string axes(const Chart& chart, const Frame& frame) {
     std::string out;
-    const double right = frame.width - kRight, bottom = kHeight - kBottom;
+    const double right = frame.width - kRight, bottom = frame.height - kBottom;
     for (const double tick : frame.y.ticks)
         out += fmt::format(
             "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/>"
@@ -89,7 +89,7 @@ std::string axes(const Chart& chart, const Frame& frame) {
     out += fmt::format("<line class=\"axis\" x1=\"{}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/>\n", kLeft, right,
                        bottom, bottom);
     out += fmt::format("<text text-anchor=\"middle\" x=\"{:.1f}\" y=\"{}\">{}</text>\n",
-                       (kLeft + right) / 2.0, kHeight - 7.0, escaped(chart.x_label));
+                       (kLeft + right) / 2.0, frame.height - 7.0, escaped(chart.x_label));
     return out;
 }
 
@@ -99,7 +99,8 @@ std::string curve_path(const Chart& chart, const Frame& frame, const Curve& curv
     double begun = 0.0, ended = 0.0;
     const auto close_area = [&] {
         if (!line.empty() && !gap)
-            area += fmt::format("L{:.1f} {}L{:.1f} {}z", ended, kHeight - kBottom, begun, kHeight - kBottom);
+            area += fmt::format("L{:.1f} {}L{:.1f} {}z", ended, frame.height - kBottom, begun,
+                                frame.height - kBottom);
     };
     for (std::size_t i = 0; i < curve.y.size(); ++i) {
         if (!drawable(chart, curve.y[i])) {
@@ -167,7 +168,7 @@ std::string svg_chart(const Chart& chart, const std::vector<Curve>& curves) {
     const Frame frame = frame_of(chart, curves);
     out += legend(curves);
     out += fmt::format("<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
-                       frame.width, kHeight, escaped(chart.title));
+                       frame.width, frame.height, escaped(chart.title));
     out += axes(chart, frame);
     for (std::size_t i = 0; i < curves.size(); ++i) out += curve_path(chart, frame, curves[i], i);
     for (std::size_t i = 0; i < curves.size(); ++i) out += markers(chart, frame, curves[i], i);
