@@ -91,6 +91,29 @@ TEST(ChartAxis, LogarithmicTicksArePowersOfTen) {
     EXPECT_LE(log_axis(1e-30, 1.0, 6).ticks.size(), 7u);
 }
 
+TEST(ChartAxis, AnyNumbersHaveAnAxis) {
+    constexpr double kMost = std::numeric_limits<double>::max(),
+                     kLeast = std::numeric_limits<double>::denorm_min();
+    for (const auto& [low, high] : {std::pair{1e17, 1e17 + 16.0},
+                                    {9e18, 9e18},
+                                    {-kMost, kMost},
+                                    {kMost, kMost},
+                                    {0.0, kLeast},
+                                    {-kLeast, kLeast},
+                                    {1.0, 1.0 + 1e-15}})
+        for (const bool whole : {false, true})
+            for (const Axis& axis : {linear_axis(low, high, 6, whole), tight_axis(low, high, 6, whole)}) {
+                EXPECT_LT(axis.low, axis.high);
+                EXPECT_TRUE(std::isfinite(axis.at(low)));
+                EXPECT_LE(axis.ticks.size(), 9u);
+            }
+    for (const auto& [low, high] : {std::pair{kLeast, kMost}, {kLeast, kLeast}, {kMost, kMost}}) {
+        const Axis axis = log_axis(low, high, 6);
+        EXPECT_TRUE(std::isfinite(axis.at(low)));
+        EXPECT_LE(axis.ticks.size(), 9u);
+    }
+}
+
 TEST(ChartAxis, Labels) {
     EXPECT_EQ(tick_label(0.0), "0");
     EXPECT_EQ(tick_label(0.25), "0.25");

@@ -9,6 +9,8 @@ namespace qstep {
 
 namespace {
 
+constexpr double kLargest = 1e300;
+
 double round_step(double range, int most, bool whole) {
     const double least = range / most;
     double power = std::pow(10.0, std::floor(std::log10(least)));
@@ -37,8 +39,13 @@ double Axis::at(double value) const {
 }
 
 Axis tight_axis(double low, double high, int most, bool whole) {
-    if (!(high > low)) {
-        const double room = whole ? 1.0 : std::max(std::fabs(low) * 0.1, 1e-6);
+    // Numbers of a file may be anything; beyond this the difference of two could overflow.
+    low = std::clamp(low, -kLargest, kLargest);
+    high = std::clamp(high, -kLargest, kLargest);
+    const double magnitude = std::max(std::fabs(low), std::fabs(high));
+    // Less could not be counted in steps.
+    if (!(high - low > std::max(1e-9 * magnitude, 1.0 / kLargest))) {
+        const double room = whole ? std::max(1.0, 1e-6 * magnitude) : std::max(0.1 * magnitude, 1e-6);
         low -= room;
         high += room;
     }
@@ -61,6 +68,8 @@ Axis linear_axis(double low, double high, int most, bool whole) {
 }
 
 Axis log_axis(double low, double high, int most) {
+    low = std::clamp(low, 1.0 / kLargest, kLargest);
+    high = std::clamp(high, 1.0 / kLargest, kLargest);
     int first = static_cast<int>(std::floor(std::log10(low) + 1e-9));
     int last = static_cast<int>(std::ceil(std::log10(high) - 1e-9));
     if (first == last) ++last;
