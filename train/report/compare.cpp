@@ -94,8 +94,9 @@ std::string common(const std::vector<RunRecord>& runs, const std::vector<std::st
                                         {"device", "/device_description"},
                                         {"training data", "/data/train"}}) {
         std::set<std::string> values;
-        for (const RunRecord& run : runs) values.insert(run.text(pointer));
-        folders.push_back({name, fmt::format("{}", fmt::join(values, " / "))});
+        for (const RunRecord& run : runs)
+            if (const std::string value = run.text(pointer); !value.empty()) values.insert(value);
+        if (!values.empty()) folders.push_back({name, fmt::format("{}", fmt::join(values, " / "))});
     }
     return "<div class=\"pair\">\n" +
            html_section("Options that all runs share", html_table({}, options, false)) +

@@ -37,6 +37,8 @@ figcaption{font-size:17px;font-weight:650}
 .legend svg{flex:none}
 .legend b{font-variant-numeric:tabular-nums}
 svg.chart{display:block;width:100%;height:auto;margin-top:6px}
+.wide{overflow-x:auto}
+.wide svg.chart{min-width:680px}
 svg text{fill:var(--dim);font-size:12.5px;font-family:inherit}
 .grid{stroke:var(--grid);stroke-width:1}
 .axis{stroke:var(--dim);stroke-width:1}
@@ -51,8 +53,10 @@ thead th{color:var(--dim);font-size:13px;vertical-align:bottom}
 tr:last-child>*{border-bottom:0}
 .numbers td,.numbers thead th+th{text-align:right;font-variant-numeric:tabular-nums;padding:5px 0 5px 14px;
 overflow-wrap:normal}
+.numbers td{white-space:nowrap}
+.numbers tbody th{overflow-wrap:normal;min-width:8em}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
-.pair th{width:42%}
+.pair th{width:36%}
 summary{cursor:pointer;font-weight:650;font-size:17px}
 )";
 
