@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/c/qstep.h"
+#include "engine/backend.h"
 #include "engine/random.h"
 #include "quant/codec.h"
 #include "quant/stream.h"
@@ -194,6 +195,29 @@ TEST(CInterface, RefusesOptions) {
     expect_refusal({{nullptr, "standard"}}, "name of an option is NULL");
     EXPECT_EQ(qstep_codec_create(nullptr, 0, nullptr), QSTEP_INVALID);
     qstep_codec_destroy(nullptr);
+}
+
+TEST(CInterface, RefusesDevicesThatAreNotThere) {
+    const qstep_option options[] = {{"quant", "standard"}, {"device", "cuda:99"}};
+    qstep_codec* codec = nullptr;
+    EXPECT_EQ(qstep_codec_create(options, 2, &codec), QSTEP_FAILED);
+    EXPECT_EQ(codec, nullptr);
+    EXPECT_STRNE(qstep_last_error(), "");
+}
+
+TEST(CInterface, CarriesArraysToAGpuAndBack) {
+    if (device_count(DeviceKind::cuda) == 0) GTEST_SKIP() << "there is no CUDA device";
+    const std::vector<float> in = noise(5000);
+    for (const char* name : {"standard", "smart", "none"}) {
+        const Codec codec{{"quant", name}}, other{{"quant", name}, {"device", "cuda"}};
+        EXPECT_TRUE(same_bits(quantize(other, in, 3), quantize(codec, in, 3))) << name;
+        EXPECT_TRUE(encode(other, in, 3) == encode(codec, in, 3)) << name;
+    }
+    const Codec codec{{"quant", "sign"}, {"error-feedback", "true"}},
+        other{{"quant", "sign"}, {"error-feedback", "true"}, {"device", "cuda"}};
+    std::vector<float> residual(in.size(), 1e-3f), expected = residual;
+    EXPECT_TRUE(encode(other, in, 3, residual.data()) == encode(codec, in, 3, expected.data()));
+    EXPECT_TRUE(same_bits(residual, expected));
 }
 
 // A call that must fail with this status and leaves what it was given alone.
