@@ -1,15 +1,6 @@
 // The public kernels: each is the one of the context's device.
 #include "kernels/on_device.h"
 
-#ifdef QSTEP_WITH_CUDA
-#define QSTEP_ON_DEVICE(context, function, ...)                                           \
-    ((context).device().kind == DeviceKind::cuda ? cuda::function((context), __VA_ARGS__) \
-                                                 : cpu::function((context), __VA_ARGS__))
-#else
-// A context on another device than the CPU cannot be made.
-#define QSTEP_ON_DEVICE(context, function, ...) cpu::function((context), __VA_ARGS__)
-#endif
-
 namespace qstep {
 
 void relu_forward(Context& context, const Tensor& out, const Tensor& x) {
@@ -177,11 +168,6 @@ void average_pool_forward(Context& context, const PoolShape& shape, const Tensor
 void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                            const Tensor& dy) {
     return QSTEP_ON_DEVICE(context, average_pool_backward, shape, dx, mode, dy);
-}
-
-void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
-                const Tensor& lr, const SgdSettings& settings) {
-    return QSTEP_ON_DEVICE(context, sgd_update, parameters, momentum, gradient, lr, settings);
 }
 
 void end_step(Context& context, const StepEnd& end) {

@@ -1,6 +1,6 @@
 // Declares every function of kernels/ once more for each device: qstep::cpu::f and qstep::cuda::f have the
-// type of qstep::f, which kernels/dispatch.cpp defines as one of the two. Inside qstep::cpu and qstep::cuda
-// write cpu::f or cuda::f: an unqualified f would also find qstep::f through its arguments.
+// type of qstep::f, which kernels/dispatch.cpp (sgd.cpp) defines as one of the two. Inside qstep::cpu and
+// qstep::cuda write cpu::f or cuda::f: an unqualified f would also find qstep::f through its arguments.
 #pragma once
 
 #include "kernels/activation.h"
@@ -69,3 +69,13 @@ QSTEP_DECLARE_KERNELS
 }  // namespace qstep
 
 #undef QSTEP_DECLARE_KERNELS
+
+/// The call of `function` on the context's device.
+#ifdef QSTEP_WITH_CUDA
+#define QSTEP_ON_DEVICE(context, function, ...)                                           \
+    ((context).device().kind == DeviceKind::cuda ? cuda::function((context), __VA_ARGS__) \
+                                                 : cpu::function((context), __VA_ARGS__))
+#else
+// A context on another device than the CPU cannot be made.
+#define QSTEP_ON_DEVICE(context, function, ...) cpu::function((context), __VA_ARGS__)
+#endif

@@ -7,6 +7,10 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 build_packages=(cmake ninja-build g++ libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
     libgtest-dev libbenchmark-dev)
 format_packages=(clang-format-14)
+# For tests of what goes to Python, PyTorch and ONNX and back; they are skipped without.
+python_packages=(python3-numpy python3-torch python3-pip)
+# The same of PyPI, with all they need beside Debian's numpy, because Debian 12 does not have them.
+pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1)
 
 fail() {
     echo "$(basename "$0"): $1" >&2
@@ -50,6 +54,18 @@ install_packages() {
         rm -f "$log"
         fail "Installing failed (above: the end of what apt-get said). The line to repeat it:
   ${as_root[*]:+sudo }apt-get update && ${as_root[*]:+sudo }apt-get install -y ${missing[*]}"
+    fi
+    rm -f "$log"
+}
+
+# install_pypi_packages NAME==VERSION...: into build/python, where the tests look for them.
+install_pypi_packages() {
+    local log
+    log="$(mktemp)"
+    if ! /usr/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+        --upgrade --target "$root/build/python" "$@" >"$log" 2>&1; then
+        tail -n 3 "$log" >&2
+        echo "What PyPI has is not there: tests that need it are skipped." >&2
     fi
     rm -f "$log"
 }

@@ -127,7 +127,12 @@ void Checkpoint::parse_metadata() {
         fail_run("{} has format version {}; this program reads version {}", path, text("format_version"),
                  kFormatVersion);
     model_ = text("model");
-    configuration_ = Json::parse(text("configuration"));
+    if (can_resume_ || file_.metadata().contains("configuration")) {
+        configuration_ = Json::parse(text("configuration"));
+    } else {
+        configuration_ = qstep::to_json(Options{}, Selection::stored);
+        configuration_["model"] = model_;
+    }
     try {
         Options tried;
         from_json(tried, configuration_);

@@ -40,7 +40,7 @@ void save_checkpoint(const std::filesystem::path& path, Context& context, const 
                      const Options& options, const Progress& progress);
 
 /// Parameters and running statistics alone, format "qstep model": what a PyTorch module's load_state_dict
-/// takes.
+/// takes. Of other programs, such files need no configuration; it is the default one then.
 void save_model(const std::filesystem::path& path, Context& context, const ParameterStore& parameters,
                 const Options& options);
 

@@ -151,6 +151,22 @@ TEST_F(Checkpoints, ModelFilesHoldWeightsAlone) {
     EXPECT_FALSE(SafetensorsFile(path()).entries().contains("momentum.fc.bias"));
 }
 
+// As other programs write them.
+TEST_F(Checkpoints, ModelFilesNeedNoConfiguration) {
+    const Parameters source("resnet_8", 7);
+    const auto forget = [](Metadata& metadata, auto&) { EXPECT_EQ(metadata.erase("configuration"), 1u); };
+    save_model(path(), const_cast<Context&>(source.context), source.store, options_);
+    rewrite(forget);
+    const Checkpoint file(path());
+    EXPECT_EQ(file.configuration().at("model"), "resnet_8");
+    EXPECT_EQ(file.configuration().at("lr"), Options{}.lr);
+    rewrite([](Metadata& metadata, auto&) { metadata["model"] = "resnet_9"; });
+    EXPECT_NE(refusal().find("is not a usable checkpoint: a ResNet"), std::string::npos) << refusal();
+    save(source);
+    rewrite(forget);
+    EXPECT_NE(refusal().find("its metadata has no 'configuration'"), std::string::npos) << refusal();
+}
+
 TEST_F(Checkpoints, HoldTheResidualOfErrorFeedback) {
     const Parameters source("resnet_8", 7, true);
     save(source);
