@@ -13,6 +13,7 @@
 
 namespace qstep {
 
+/// Extents of one convolution, in elements; the results are floored as in PyTorch.
 struct Conv2dShape {
     std::int64_t batch, height, width, in_channels, out_channels, kernel_h, kernel_w, stride, pad;
 

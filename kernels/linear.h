@@ -10,6 +10,7 @@
 
 namespace qstep {
 
+/// Extents of one product: rows, I and O.
 struct LinearShape {
     std::int64_t batch, in_features, out_features;
 };

@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// Constants of a run. Quantization comes before weight decay.
 struct SgdSettings {
     float momentum = 0.9f;
     float weight_decay = 1e-4f;

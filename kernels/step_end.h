@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// The tensors of one call, all in device memory.
 struct StepEnd {
     // What the step left, read.
     Tensor loss;      // f32 [1]

@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// The layer of kernels/batch_norm.h: [N,H,W,C], parameters and running statistics in a ParameterStore.
 class BatchNorm2d {
   public:
     /// Parameters `name`.weight (gamma, starting at `gamma`) and `name`.bias (0), buffers `name`.running_mean

@@ -10,8 +10,10 @@
 
 namespace qstep {
 
+/// The layer of kernels/conv2d.h: [N,H,W,I] -> [N,P,Q,O].
 class Conv2d {
   public:
+    /// Square windows, the same stride and padding along both axes, in pixels.
     struct Geometry {
         std::int64_t in_channels, out_channels, kernel, stride, pad;
     };

@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// One model at one batch size, on one tape.
 class Network {
   public:
     /// Lays the model, whose parameters are in `store`, out. With a measuring arena nothing may be run.
@@ -27,6 +28,7 @@ class Network {
     const Tape& tape() const { return tape_; }
     std::int64_t batch() const { return batch_; }
 
+    /// Runs the whole network: logits(), loss(), metrics. Only launches.
     void forward();
     /// Overwrites every gradient in the parameter store. Training networks only.
     void backward();
