@@ -69,7 +69,8 @@ class Tape {
     /// Ends building. `last` is the output of the last node. A training tape keeps every activation, and
     /// plans the gradients' memory for backward() from `last`, the loss, whose own backward needs no incoming
     /// gradient. An evaluation tape reuses the memory of activations that no later node reads; that of `last`
-    /// and of the values in `kept` stays valid after forward().
+    /// and of the values in `kept` stays valid after forward(). An internal error where a parameter is read
+    /// by two nodes: the second would overwrite the first one's gradient.
     void finish(const Value* last, std::initializer_list<const Value*> kept = {});
 
     /// Runs all nodes in the order of recording. Only launches.

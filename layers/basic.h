@@ -1,4 +1,5 @@
 // Layers without a convolution: ReLU, pooling, dropout, flattening, linear, loss. Each records one node.
+// Tensors are f32 or bf16; the kernels check types and shapes when the node runs.
 #pragma once
 
 #include <string>

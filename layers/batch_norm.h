@@ -17,6 +17,7 @@ class BatchNorm2d {
     BatchNorm2d(ParameterStore& store, const std::string& name, std::int64_t channels, double gamma);
 
     /// bn(y), then + residual where it is not null, then ReLU where `relu`.
+    /// The residual must not be y.
     Value* build(Tape& tape, Value* y, Value* residual, bool relu) const;
 
     const ParameterStore::Parameter& gamma() const;

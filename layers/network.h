@@ -12,6 +12,7 @@ namespace qstep {
 class Network {
   public:
     /// Lays the model, whose parameters are in `store`, out. With a measuring arena nothing may be run.
+    /// An internal error for a batch below 1.
     /// `metrics` is f64 [2]: sum of losses over images, and right answers; forward() adds to it.
     Network(Context& context, Arena& step_arena, const Model& model, const ParameterStore& store,
             std::int64_t batch, DType precision, bool training, const DropoutSource& dropout,

@@ -63,6 +63,7 @@ class Session {
     Session(Context& context, const SessionSettings& settings);
 
     /// One step on this batch: forward, backward, quantize, update. `step` keys the random numbers.
+    /// An internal error for a batch of a size that is not laid out, and where data are resident.
     void train(const Batch& batch, std::int64_t step, float learning_rate);
     /// Forward alone, in evaluation mode; adds to evaluation_sums().
     void evaluate(const Batch& batch);
