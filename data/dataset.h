@@ -9,8 +9,10 @@
 
 namespace qstep {
 
+/// Labels are 0 .. kClassCount - 1.
 inline constexpr std::int64_t kClassCount = 10;
 
+/// One of the two sets.
 struct Dataset {
     /// What messages call it: "CIFAR-10 training images", "synthetic test images".
     std::string name;

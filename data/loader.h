@@ -15,6 +15,7 @@
 
 namespace qstep {
 
+/// What the batches of a data set depend on.
 struct LoaderSettings {
     std::int64_t batch_size = 64;
     std::uint64_t seed = 0;

@@ -16,6 +16,7 @@
 
 namespace qstep {
 
+/// An array of float32 in host memory.
 struct NpyArray {
     std::vector<std::int64_t> shape;  // no extent: one element without axes
     std::vector<float> values;        // row-major

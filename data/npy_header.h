@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// What the dictionary says, checked for its form alone.
 struct NpyHeader {
     std::string type;  // 'descr', as in the file
     bool fortran_order = false;

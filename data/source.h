@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// An opened data set.
 struct DataSource {
     DataSplits splits;
     /// What names the same data from anywhere: an absolute folder, or "synthetic".

@@ -16,8 +16,11 @@
 
 namespace qstep {
 
+/// The set that "synthetic" stands for, as many images as CIFAR-10.
 inline constexpr std::int64_t kSyntheticTrainCount = 50000;
+/// Its test images.
 inline constexpr std::int64_t kSyntheticTestCount = 10000;
+/// Its seed.
 inline constexpr std::uint64_t kSyntheticSeed = 0;
 
 /// Which of the two parts of the set; their images have no draw in common.

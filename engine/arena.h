@@ -24,6 +24,7 @@ class Arena {
 
     /// Uninitialised tensor, 64-byte aligned. An empty shape still gets an address of its own.
     Tensor allocate(DType dtype, const Shape& shape);
+    /// The same without a type; rounded up to 64 bytes, at least 64.
     void* allocate_bytes(std::size_t bytes);
 
     /// Ends the measuring phase: allocates the largest size that was in use, and starts over from offset 0.
@@ -33,6 +34,7 @@ class Arena {
     /// Position for rewind(); plans that never run at the same time share memory by starting at the same
     /// mark.
     std::size_t mark() const { return used_; }
+    /// What was handed out behind the mark will be handed out again; its content is lost.
     void rewind(std::size_t mark);
 
     /// Measured (before commit) or allocated (after) bytes.
@@ -50,6 +52,7 @@ class Arena {
 /// Scratch memory of kernels: one block, sized by the largest reserve(), lent out for the length of a scope.
 class Workspace {
   public:
+    /// Empty until freeze().
     explicit Workspace(Device device) : device_(device) {}
     ~Workspace();
     Workspace(const Workspace&) = delete;

@@ -7,6 +7,7 @@
 
 namespace qstep {
 
+/// One option of a program.
 struct ProgramOption {
     std::string name;   // without dashes
     std::string alias;  // another spelling; or empty
@@ -17,6 +18,7 @@ struct ProgramOption {
     std::function<void(const std::string&)> set;
 };
 
+/// What parse_arguments() found.
 struct ProgramArguments {
     /// Names of the options that were given, in the table's order.
     std::vector<std::string> given;
@@ -25,6 +27,7 @@ struct ProgramArguments {
     /// Not empty: print this and stop; nothing else is set then.
     std::string help;
 
+    /// Whether the option, named without dashes, was given.
     bool has(const std::string& name) const;
 };
 

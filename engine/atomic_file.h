@@ -21,8 +21,11 @@ class AtomicFile {
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
 
+    /// Appends to the temporary file.
     void write(std::span<const std::byte> bytes);
+    /// The same of text.
     void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+    /// Puts the file in its place. Once, and last.
     void commit();
 
   private:

@@ -29,14 +29,17 @@ class Backend {
     virtual ~Backend() = default;
     /// 64-byte aligned at least. Throws a run error that says how much was asked for when there is no memory.
     virtual void* allocate(std::size_t bytes) = 0;
+    /// Of allocate(), or nullptr. What still runs on the memory must be waited for before.
     virtual void release(void* address) noexcept = 0;
     /// What Context::stream() holds; nullptr where calls simply run.
     virtual void* make_stream() = 0;
+    /// Of make_stream(). Does not wait for what was launched through it.
     virtual void destroy_stream(void* stream) noexcept = 0;
     /// Host to device, in stream order; the host bytes may be reused on return.
     virtual void copy_in(Context& context, void* device_to, const void* host_from, std::size_t bytes) = 0;
     /// Device to host; returns when the bytes have arrived.
     virtual void copy_out(Context& context, void* host_to, const void* device_from, std::size_t bytes) = 0;
+    /// In stream order.
     virtual void fill_zero(Context& context, void* device_to, std::size_t bytes) = 0;
     /// Waits for everything launched through this context.
     virtual void synchronize(Context& context) = 0;

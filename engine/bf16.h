@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// The 16 bits, of which the highest is the sign.
 struct bf16 {
     std::uint16_t bits;
 };
@@ -17,6 +18,7 @@ static_assert(sizeof(bf16) == 2);
 QSTEP_HOST_DEVICE inline float to_float(bf16 x) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
 }
+/// The same for generic code: x itself.
 QSTEP_HOST_DEVICE inline float to_float(float x) {
     return x;
 }
@@ -28,6 +30,7 @@ QSTEP_HOST_DEVICE inline bf16 to_bf16(float x) {
     return {static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
+/// x as a float or, rounded by to_bf16(), as a bf16.
 template <typename T>
 QSTEP_HOST_DEVICE inline T from_float(float x);
 template <>

@@ -57,8 +57,10 @@ class Context {
     /// Whether Backend::capture() of this context runs the function at every launch instead of recording it:
     /// slower, for debugging. Set before capture(); the CPU does it in either case.
     bool eager() const { return eager_; }
+    /// Switches that on or off.
     void set_eager(bool eager) { eager_ = eager; }
     Numerics numerics() const { return numerics_; }
+    /// Scratch memory of the kernels, reserved while networks are built.
     Workspace& workspace() { return workspace_; }
     /// A cache: asking for a plan does not change what the context computes.
     PlanCache& plans() const { return plans_; }

@@ -6,8 +6,10 @@
 
 namespace qstep {
 
+/// Whose memory and kernels.
 enum class DeviceKind { cpu, cuda };
 
+/// A device by its number among those of its kind.
 struct Device {
     DeviceKind kind = DeviceKind::cpu;
     int index = 0;

@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// Little-endian; u8, i32, i64 are whole numbers.
 enum class DType : std::uint8_t { f32, bf16, u8, i32, i64, f64 };
 
 /// Bytes of one element.
@@ -15,6 +16,7 @@ std::size_t size_of(DType dtype);
 /// "f32", "bf16", "u8", "i32", "i64", "f64".
 const char* name_of(DType dtype);
 
+/// The element type that a C++ type stands for, as `value`.
 template <typename T>
 struct DTypeOf;
 template <>

@@ -9,8 +9,10 @@
 
 namespace qstep {
 
+/// Keeps the function, and the context by reference.
 class EagerStep : public CapturedStep {
   public:
+    /// The context must outlive the step.
     EagerStep(Context& context, std::function<void(Context&)> step)
         : context_(context), step_(std::move(step)) {}
     void launch(int times) override {

@@ -17,6 +17,7 @@ enum class ErrorKind { usage, run, internal };
 /// what() is one sentence. Internal errors carry the failed expression and file:line in it.
 class Error : public std::runtime_error {
   public:
+    /// `sentence` becomes what().
     Error(ErrorKind kind, const std::string& sentence) : std::runtime_error(sentence), kind_(kind) {}
     ErrorKind kind() const { return kind_; }
 
@@ -37,8 +38,9 @@ template <typename... Args>
 }
 
 namespace detail {
+/// What QSTEP_CHECK throws with.
 [[noreturn]] void fail_check(const char* expression, const char* file, int line, const std::string& sentence);
-}
+}  // namespace detail
 
 }  // namespace qstep
 

@@ -5,6 +5,7 @@
 
 namespace qstep {
 
+/// Leave what is there alone, replace it, or add to it.
 enum class GradMode : std::uint8_t { skip, overwrite, accumulate };
 
 }  // namespace qstep

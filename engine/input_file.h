@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// A regular file, open for reading until the object goes.
 class InputFile {
   public:
     /// Throws a run error, naming the file and the reason, where it cannot be opened or is something else

@@ -35,6 +35,7 @@ auto whole(std::string name, Integer Owner::*field, Integer least, Integer most)
 /// Whether the bound itself is outside or inside.
 enum class Bound { open, closed };
 
+/// A number between `least` and `most`.
 template <typename Owner>
 auto real(std::string name, double Owner::*field, double least, Bound least_bound, double most,
           Bound most_bound) {
@@ -51,6 +52,7 @@ auto real(std::string name, double Owner::*field, double least, Bound least_boun
     };
 }
 
+/// "true" or "false".
 template <typename Owner>
 auto flag_into(std::string name, bool Owner::*field) {
     return [=](Owner& owner, const std::string& text) {

@@ -59,6 +59,7 @@ struct RandomStream {
                              static_cast<std::uint32_t>(purpose), static_cast<std::uint32_t>(seed),
                              static_cast<std::uint32_t>(seed >> 32));
     }
+    /// 32 independent bits of one element.
     QSTEP_HOST_DEVICE std::uint32_t bits(std::uint64_t element) const {
         return block(element >> 2).word[element & 3];
     }

@@ -10,6 +10,7 @@ namespace qstep {
 class Range {
   public:
 #ifdef QSTEP_WITH_CUDA
+    /// Begins the range; the destructor ends it.
     explicit Range(const std::string& name);
     ~Range();
 #else

@@ -43,12 +43,14 @@ struct Node {
     int gradient_passes_to = -1;
 };
 
+/// The record of one network; for one thread. Values live as long as the tape.
 class Tape {
   public:
     /// Activations and their gradients come from `step_arena`. `training`: layers record their training form
     /// (batch statistics, dropout) and backward() works; otherwise the evaluation form, without gradients.
     Tape(Context& context, Arena& step_arena, bool training);
 
+    /// The context it was made with.
     Context& context() { return context_; }
     bool training() const { return training_; }
 
@@ -67,9 +69,11 @@ class Tape {
     /// Ends building. `last` is the output of the last node. A training tape keeps every activation, and
     /// plans the gradients' memory for backward() from `last`, the loss, whose own backward needs no incoming
     /// gradient. An evaluation tape reuses the memory of activations that no later node reads; that of `last`
-    /// and of the values in `kept` stays valid after forward().
+    /// and of the values in `kept` stays valid after forward(). An internal error where a parameter is read
+    /// by two nodes: the second would overwrite the first one's gradient.
     void finish(const Value* last, std::initializer_list<const Value*> kept = {});
 
+    /// Runs all nodes in the order of recording. Only launches.
     void forward();
     /// Overwrites the gradient of every parameter that the loss depends on.
     void backward();

@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// Copied freely; owns nothing. Elements lie without gaps, the last extent fastest.
 struct Tensor {
     void* data = nullptr;
     DType dtype = DType::f32;

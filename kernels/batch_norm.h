@@ -8,8 +8,8 @@
 //   dbeta = sum dz;  dgamma = sum dz * xhat,  xhat = (y - mean) * inv_std
 //   dy  = gamma * inv_std * (dz - dbeta/M - xhat * dgamma/M)
 // Activations are f32 or bf16, [..., C]; every per-channel tensor is f32 [C]; sums have float32 partials of a
-// bounded length, added in double. Deterministic, whatever the number of threads. Every function but
-// batch_norm_running_statistics borrows the workspace.
+// bounded length, added in double. Deterministic, whatever the number of threads. A tensor of another type or
+// shape is an internal error. Every function but batch_norm_running_statistics borrows the workspace.
 #pragma once
 
 #include "engine/context.h"
@@ -33,7 +33,7 @@ struct BatchNormParameters {
         0.1f;  // running = (1 - momentum) * running + momentum * batch; running_var takes the unbiased one
 };
 
-/// Scratch bytes that any function of this family needs.
+/// Scratch bytes that any function of this family needs for `rows` = N*H*W.
 std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std::int64_t channels);
 
 /// Training: stats from y, and the running values moved towards them. The moments are taken about a value

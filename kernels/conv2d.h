@@ -4,7 +4,8 @@
 // where weight_layout() of weight_copies.h says so, the device's copies of them; sums are float32. With P =
 // pad and S = stride:
 //   y[n,p,q,o] = bias[o] + sum_{i,r,s} x[n, p*S+r-P, q*S+s-P, i] * w[o,i,r,s]        (0 outside the image)
-// Deterministic for a fixed number of threads. No argument may alias another.
+// Deterministic for a fixed number of threads. No argument may alias another. A tensor of another type or
+// shape is an internal error.
 #pragma once
 
 #include "engine/context.h"
@@ -13,6 +14,7 @@
 
 namespace qstep {
 
+/// Extents of one convolution, in elements; the results are floored as in PyTorch.
 struct Conv2dShape {
     std::int64_t batch, height, width, in_channels, out_channels, kernel_h, kernel_w, stride, pad;
 

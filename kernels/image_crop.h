@@ -8,9 +8,13 @@
 
 namespace qstep {
 
+/// Images are [3,32,32] bytes, or [32,32,3] numbers in a batch.
 inline constexpr std::int64_t kImageSide = 32;
+/// Red, green, blue.
 inline constexpr std::int64_t kImageChannels = 3;
+/// Of one image in a data set.
 inline constexpr std::int64_t kImageBytes = kImageChannels * kImageSide * kImageSide;
+/// Black pixels on each side of an image, from which 32x32 are cut.
 inline constexpr int kCropPadding = 4;
 
 /// Output pixel (y, x) is pixel (y + top - 4, x' + left - 4) of the image, 0 outside, x' = flip ? 31 - x : x.
@@ -19,6 +23,7 @@ struct Crop {
     int left;  // 0..8
     bool flip;
 };
+/// The image as it is.
 inline constexpr Crop kWholeImage = {kCropPadding, kCropPadding, false};
 
 /// A pure function of its arguments; image_index is the image's place in the data set, not in the batch.

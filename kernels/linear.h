@@ -1,7 +1,8 @@
 // Fully connected layer: y[n,o] = sum_i x[n,i] * w[o,i] + bias[o].
 // x, y: f32 or bf16, [N,I] and [N,O] (any shape with these counts per row); w [O,I] and bias [O]: the f32
 // masters, rounded to bf16 for products with bf16, or where weight_layout() of weight_copies.h says so the
-// device's copies; sums are f32. Deterministic for a fixed number of threads. No aliasing.
+// device's copies; sums are f32. Deterministic for a fixed number of threads. No aliasing. A tensor of
+// another type or shape is an internal error.
 #pragma once
 
 #include "engine/context.h"
@@ -10,6 +11,7 @@
 
 namespace qstep {
 
+/// Extents of one product: rows, I and O.
 struct LinearShape {
     std::int64_t batch, in_features, out_features;
 };

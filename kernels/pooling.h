@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// Extents of one pooling, in elements; windows of kernel x kernel, `stride` apart.
 struct PoolShape {
     std::int64_t batch, height, width, channels, kernel, stride;
 

@@ -1,7 +1,8 @@
 // SGD with momentum and weight decay over flat f32 buffers, as torch.optim.SGD (dampening 0):
 //   d = g + weight_decay * p;  m = momentum * m + d;  p = p - lr * (nesterov ? d + momentum * m : m)
 // PyTorch sets m = d in the first step; a momentum buffer that starts at zero gives the same. 20 bytes an
-// element. Deterministic, whatever the number of threads.
+// element. Deterministic, whatever the number of threads. A tensor of another type or shape is an internal
+// error.
 #pragma once
 
 #include "engine/context.h"
@@ -9,6 +10,7 @@
 
 namespace qstep {
 
+/// Constants of a run. Quantization comes before weight decay.
 struct SgdSettings {
     float momentum = 0.9f;
     float weight_decay = 1e-4f;

@@ -2,7 +2,8 @@
 //   loss = 1/N * sum_n (log sum_k exp(logits[n,k]) - logits[n,labels[n]])
 //   dlogits[n,k] = (softmax(logits[n])[k] - [k == labels[n]]) / N
 // The largest logit is subtracted first; sums in double. logits, dlogits: [N,K] f32 or bf16; labels: [N] i32,
-// each in [0,K) (checked by the data reader, not here). Deterministic, whatever the number of threads.
+// each in [0,K) (checked by the data reader, not here). Deterministic, whatever the number of
+// threads. A tensor of another type or shape is an internal error.
 #pragma once
 
 #include "engine/context.h"

@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// The tensors of one call, all in device memory.
 struct StepEnd {
     // What the step left, read.
     Tensor loss;      // f32 [1]
@@ -24,7 +25,8 @@ struct StepEnd {
     Tensor learning_rate;  // f32 [1], becomes rates[batch] of the next batch; stays after the last one
 };
 
-/// A fault is a loss that is not finite or a variance that is NaN. Deterministic; no aliasing.
+/// A fault is a loss that is not finite or a variance that is NaN. Deterministic; no aliasing. A tensor of
+/// another type or shape is an internal error.
 void end_step(Context& context, const StepEnd& end);
 
 namespace detail {

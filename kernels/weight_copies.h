@@ -28,6 +28,7 @@ struct WeightLayout {
 std::optional<WeightLayout> weight_layout(const Context& context, WeightUse use, const Shape& master,
                                           DType precision);
 
+/// A weight, its gradient, and what stands for them in kernels.
 struct WeightCopy {
     Tensor weight, gradient;     // the masters
     Tensor copy, copy_gradient;  // as weight_layout() says; copy_gradient may be absent

@@ -1,4 +1,5 @@
 // Layers without a convolution: ReLU, pooling, dropout, flattening, linear, loss. Each records one node.
+// Tensors are f32 or bf16; the kernels check types and shapes when the node runs.
 #pragma once
 
 #include <string>
@@ -15,6 +16,7 @@ Value* build_relu(Tape& tape, Value* x);
 Value* build_add(Tape& tape, Value* a, Value* b);
 /// Windows of kernel x kernel, `stride` apart: [N,H,W,C] -> [N,P,Q,C].
 Value* build_max_pool(Tape& tape, Value* x, std::int64_t kernel, std::int64_t stride);
+/// The same with the mean for the maximum.
 Value* build_average_pool(Tape& tape, Value* x, std::int64_t kernel, std::int64_t stride);
 /// [N,H,W,C] -> [N,C*H*W] in PyTorch's order (channel first).
 Value* build_flatten(Tape& tape, Value* x);
@@ -35,6 +37,7 @@ class Linear {
     /// The same with PyTorch's default initialisation.
     Linear(ParameterStore& store, const std::string& name, std::int64_t in_features,
            std::int64_t out_features);
+    /// x: [N,...] with in_features elements a row, f32 or bf16; the result has its type.
     Value* build(Tape& tape, Value* x) const;
 
   private:

@@ -9,6 +9,7 @@
 
 namespace qstep {
 
+/// The layer of kernels/batch_norm.h: [N,H,W,C], parameters and running statistics in a ParameterStore.
 class BatchNorm2d {
   public:
     /// Parameters `name`.weight (gamma, starting at `gamma`) and `name`.bias (0), buffers `name`.running_mean
@@ -16,6 +17,7 @@ class BatchNorm2d {
     BatchNorm2d(ParameterStore& store, const std::string& name, std::int64_t channels, double gamma);
 
     /// bn(y), then + residual where it is not null, then ReLU where `relu`.
+    /// The residual must not be y.
     Value* build(Tape& tape, Value* y, Value* residual, bool relu) const;
 
     const ParameterStore::Parameter& gamma() const;

@@ -10,8 +10,10 @@
 
 namespace qstep {
 
+/// The layer of kernels/conv2d.h: [N,H,W,I] -> [N,P,Q,O].
 class Conv2d {
   public:
+    /// Square windows, the same stride and padding along both axes, in pixels.
     struct Geometry {
         std::int64_t in_channels, out_channels, kernel, stride, pad;
     };
@@ -20,7 +22,7 @@ class Conv2d {
     /// With bias. Parameters: `name`.weight, `name`.bias [O].
     Conv2d(ParameterStore& store, const std::string& name, const Geometry& geometry, Init weight, Init bias);
 
-    /// y = conv(x) [+ bias].
+    /// y = conv(x) [+ bias]. An internal error for an x without four extents or with other channels.
     Value* build(Tape& tape, Value* x) const;
 
     const Geometry& geometry() const { return geometry_; }
@@ -36,7 +38,7 @@ class Conv2d {
 };
 
 /// bn(conv(x)), then + residual where it is not null, then ReLU where `relu`: one node, so that kernels can
-/// share passes over memory. The convolution must have no bias.
+/// share passes over memory. The convolution must have no bias, and the residual must not be x.
 Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual,
                      bool relu);
 

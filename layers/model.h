@@ -24,6 +24,7 @@ struct DropoutSource {
     bool enabled = true;  // false: dropout passes its input through, for comparisons with other engines
 };
 
+/// A structure without activations: its parameters are in the store it was made with.
 class Model {
   public:
     virtual ~Model() = default;

@@ -8,9 +8,11 @@
 
 namespace qstep {
 
+/// One model at one batch size, on one tape.
 class Network {
   public:
     /// Lays the model, whose parameters are in `store`, out. With a measuring arena nothing may be run.
+    /// An internal error for a batch below 1.
     /// `metrics` is f64 [2]: sum of losses over images, and right answers; forward() adds to it.
     Network(Context& context, Arena& step_arena, const Model& model, const ParameterStore& store,
             std::int64_t batch, DType precision, bool training, const DropoutSource& dropout,
@@ -27,6 +29,7 @@ class Network {
     const Tape& tape() const { return tape_; }
     std::int64_t batch() const { return batch_; }
 
+    /// Runs the whole network: logits(), loss(), metrics. Only launches.
     void forward();
     /// Overwrites every gradient in the parameter store. Training networks only.
     void backward();

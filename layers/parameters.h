@@ -16,12 +16,16 @@ namespace qstep {
 
 /// How a parameter starts. Every draw is a function of (seed, parameter number, element).
 struct Init {
+    /// The distribution.
     enum class Kind { constant, normal, uniform } kind = Kind::constant;
     /// constant: the value; normal: the standard deviation (mean 0); uniform: the bound b of U(-b, b).
     double value = 0.0;
 
+    /// Every element.
     static Init constant(double value) { return {Kind::constant, value}; }
+    /// Mean 0.
     static Init normal(double standard_deviation) { return {Kind::normal, standard_deviation}; }
+    /// U(-bound, bound).
     static Init uniform(double bound) { return {Kind::uniform, bound}; }
     /// PyTorch's default for weights (kaiming_uniform with a = sqrt(5)) and bias of a convolution or linear
     /// layer alike: U(-b, b), b = 1/sqrt(fan_in).
@@ -36,6 +40,7 @@ struct Init {
 /// system.
 class ParameterStore {
   public:
+    /// One learned tensor.
     struct Parameter {
         std::string name;
         Tensor value, grad, momentum;  // f32, views into the flat buffers
@@ -45,6 +50,7 @@ class ParameterStore {
         WeightUse use;
         Tensor operand, operand_grad;  // what kernels are given: value and grad, or copies of them
     };
+    /// One running statistic.
     struct Buffer {
         std::string name;
         Tensor value;  // f32

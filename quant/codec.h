@@ -39,12 +39,14 @@ enum class CodecKind : std::uint8_t {
     dorefa,
     fixed
 };
+/// How many kinds there are.
 inline constexpr std::uint32_t kCodecCount = 11;
 
 /// Every kind, in the order of the enumeration.
 std::vector<CodecKind> all_codecs();
 /// "none", "standard", ... Any other text is a usage error that names the nearest one.
 CodecKind parse_codec(std::string_view text);
+/// What parse_codec() takes.
 const char* name_of(CodecKind kind);
 /// All of them, in the order of CodecKind.
 std::span<const std::string_view> codec_names();
@@ -55,6 +57,7 @@ enum class Rounding : std::uint8_t { stochastic, nearest };
 
 /// "stochastic" or "nearest"; any other text is a usage error.
 Rounding parse_rounding(std::string_view text);
+/// What parse_rounding() takes.
 const char* name_of(Rounding rounding);
 
 /// What qsgd divides a bucket by: its Euclidean norm or its largest magnitude.
@@ -69,14 +72,19 @@ enum class Solver : std::uint8_t { sample, exact, histogram };
 
 /// "sample", "exact" or "histogram"; any other text is a usage error.
 Solver parse_solver(std::string_view text);
+/// What parse_solver() takes.
 const char* name_of(Solver solver);
 
 /// "l2" or "max", "even" or "random"; any other text is a usage error.
 Norm parse_norm(std::string_view text);
+/// What parse_norm() takes.
 const char* name_of(Norm norm);
+/// "even" or "random"; any other text is a usage error.
 Points parse_points(std::string_view text);
+/// What parse_points() takes.
 const char* name_of(Points points);
 
+/// Which codec, and everything that its result hangs on besides the gradient and the step.
 struct CodecSettings {
     CodecKind kind = CodecKind::none;
     std::int64_t levels = 16;
@@ -114,6 +122,7 @@ struct UpdateTensors {
     Tensor parameters, momentum, gradient, lr;
 };
 
+/// A codec for gradients of one length, for one thread.
 class GradientCodec {
   public:
     virtual ~GradientCodec() = default;
@@ -140,6 +149,7 @@ class GradientCodec {
     /// and goes back to what was saved before. Allocates nothing.
     virtual void quantize_and_update(Context& context, const UpdateTensors& tensors, const SgdSettings& sgd,
                                      const Tensor& step, const Tensor& variance, const Tensor& buffer);
+    /// Whether quantize_and_update() goes through its buffer.
     virtual bool update_needs_buffer() const { return true; }
 
     /// Where a codec with error feedback keeps its residual: f32 [n] in device memory, zero before the first
@@ -168,6 +178,7 @@ class GradientCodec {
     std::int64_t element_count() const { return element_count_; }
 
   protected:
+    /// settings: validated.
     GradientCodec(const CodecSettings& settings, std::int64_t element_count)
         : settings_(settings), element_count_(element_count) {}
 

@@ -37,6 +37,7 @@ namespace quant {
 QSTEP_HOST_DEVICE inline float compensated(float gradient, float residual, float alpha) {
     return gradient + alpha * residual;
 }
+/// beta * residual + what quantizing took away.
 QSTEP_HOST_DEVICE inline float next_residual(float residual, float gradient, float quantized, float beta) {
     return beta * residual + (gradient - quantized);
 }
@@ -56,7 +57,9 @@ void compensate(Context& context, const FeedbackArrays& arrays, float alpha);
 void keep_rest(Context& context, const FeedbackArrays& arrays, float beta);
 }  // namespace cpu
 namespace cuda {
+/// As on the CPU.
 void compensate(Context& context, const FeedbackArrays& arrays, float alpha);
+/// As on the CPU.
 void keep_rest(Context& context, const FeedbackArrays& arrays, float beta);
 }  // namespace cuda
 

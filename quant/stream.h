@@ -40,6 +40,7 @@
 
 namespace qstep {
 
+/// What the 64 bytes say.
 struct StreamHeader {
     CodecKind kind = CodecKind::none;
     bool entropy_coded = false;
@@ -69,9 +70,11 @@ std::vector<float> decode_stream(const Context& context, std::span<const std::by
 
 namespace quant {
 
+/// Bytes before the first bucket header.
 inline constexpr std::int64_t kStreamHeaderBytes = 64;
 /// Where the header holds what: 32-bit words, and bytes.
 inline constexpr int kSeedWord = 8, kStepWord = 10;
+/// The bytes of the coding and of the length.
 inline constexpr std::size_t kCodingByte = 7, kBytesByte = 48;
 
 /// Where things are in a stream with packed codes.
@@ -94,11 +97,13 @@ struct StreamLayout {
         const std::int64_t n = buckets.length(bucket);
         return padded ? padded_to(n) : n;
     }
+    /// Byte of the stream where the header of a bucket begins.
     QSTEP_HOST_DEVICE std::int64_t header_at(std::int64_t bucket) const {
         return kStreamHeaderBytes + bucket * header_words * 4;
     }
     /// Of a bucket that is not the last.
     QSTEP_HOST_DEVICE std::int64_t code_bytes() const { return packed_bytes(codes(0), bits); }
+    /// Byte of the stream where the codes of a bucket begin.
     QSTEP_HOST_DEVICE std::int64_t codes_at(std::int64_t bucket) const {
         return header_at(buckets.count()) + bucket * code_bytes();
     }
@@ -117,6 +122,7 @@ CodecSettings settings_of(const StreamHeader& header);
 struct StreamHeaderWords {
     std::uint32_t word[kStreamHeaderBytes / 4];
 };
+/// settings: validated. The coding is packed.
 StreamHeaderWords header_words_of(const CodecSettings& settings, std::int64_t element_count,
                                   std::uint32_t step);
 

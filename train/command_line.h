@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// What one call of cifar_train asks for.
 struct CommandLine {
     Options options;
     /// Names of the options that were given, in the table's order.
@@ -15,6 +16,7 @@ struct CommandLine {
     /// Not empty: print this and stop.
     std::string help;
 
+    /// Whether the option, named without dashes, was given.
     bool has(const std::string& name) const;
     /// Which of the jobs is asked for.
     Job job() const;

@@ -18,6 +18,7 @@ double seconds_now();
 /// To standard output, at once. A reader that has gone is no error here: the run hears of it as SIGPIPE.
 void say(std::string_view text);
 
+/// Writes to standard output; one a run, for one thread.
 class Console {
   public:
     /// epochs, batches: epochs of the run and steps an epoch; log_interval: steps between two plain lines.

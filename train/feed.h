@@ -19,6 +19,7 @@ struct EpochSums {
     double loss = 0.0, right = 0.0, variance = 0.0;
 };
 
+/// Where in an epoch training goes on.
 struct EpochStart {
     std::int64_t epoch = 0;
     std::int64_t batch = 0;    // of which the epoch's next step is made
@@ -38,6 +39,7 @@ class Feed {
   public:
     virtual ~Feed() = default;
 
+    /// The next train() makes batch start.batch of start.epoch.
     virtual void start_epoch(const EpochStart& start) = 0;
     /// Runs the next steps of the epoch, at least one and at most `most`; returns how many. All of them have
     /// batches of session.last_batch_size() images.
@@ -45,6 +47,7 @@ class Feed {
     /// Whether train() returns before its steps are done, so that looking costs a wait.
     virtual bool runs_ahead() const = 0;
 
+    /// What the steps since start_epoch() came to.
     struct Look {
         EpochSums sums;
         std::optional<Fault> fault;  // the epoch's first
@@ -55,6 +58,7 @@ class Feed {
     /// Evaluation over all test images: evaluate_next() takes some and returns how many; 0 after the last.
     /// Adds to session.evaluation_sums(), which start_evaluation() resets.
     virtual void start_evaluation() = 0;
+    /// Evaluates the next test images and returns how many; 0 after the last.
     virtual std::int64_t evaluate_next() = 0;
 };
 

@@ -19,6 +19,7 @@ struct EpochMetrics {
     double variance = 0.0;                          // quantization variance, mean over the epoch's steps
 };
 
+/// What metrics_from_json() takes; numbers come back exactly.
 nlohmann::ordered_json to_json(const EpochMetrics& metrics);
 /// Throws nlohmann's exceptions where something is missing or of another type.
 EpochMetrics metrics_from_json(const nlohmann::ordered_json& values);
@@ -42,6 +43,7 @@ class MetricsFile {
         "epoch,step,lr,train_loss,train_accuracy,test_loss,test_accuracy,quantization_variance,seconds,"
         "images_per_second";
 
+    /// Touches no file yet.
     explicit MetricsFile(std::filesystem::path path) : path_(std::move(path)) {}
 
     /// Takes over the lines of an existing file up to `epochs`; later ones, of a run that went on beyond the

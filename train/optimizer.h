@@ -11,6 +11,7 @@
 
 namespace qstep {
 
+/// Codec and momentum SGD over the flat buffers of a ParameterStore.
 class Optimizer {
   public:
     /// Plans for the gradients of a store with all its parameters declared; reserves workspace in `context`.
@@ -47,6 +48,7 @@ class Optimizer {
     bool keeps_quantized() const { return !quantizes() || keep_quantized_ || codec_->update_needs_buffer(); }
     /// Whether variance() tells of a gradient that is not finite.
     bool reports_non_finite() const { return quantizes() || in_one_launch(); }
+    /// Whether there is a codec.
     bool quantizes() const { return codec_->settings().kind != CodecKind::none; }
 
   private:

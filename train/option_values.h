@@ -21,6 +21,7 @@ inline auto text_into(std::string name, std::string Options::*field) {
     };
 }
 
+/// The field as JSON.
 template <typename Field>
 auto get_from(Field Options::*field) {
     return [field](const Options& options) { return nlohmann::ordered_json(options.*field); };

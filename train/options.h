@@ -53,6 +53,7 @@ enum Job : unsigned { kTrain = 1, kResume = 2, kEvaluate = 4, kDumpStep = 8 };
 /// too, but another value may be given; `per_call` belongs to one call of the program and is not stored.
 enum class AtResume { fixed, stored, per_call };
 
+/// One option of cifar_train.
 struct OptionSpec {
     std::string name;   // without dashes
     std::string alias;  // the original system's spelling; or empty
@@ -68,6 +69,7 @@ struct OptionSpec {
     bool newer = false;
 };
 
+/// All options, in the order of the help text.
 const std::vector<OptionSpec>& option_table();
 /// "fp32", "tf32" or "bf16".
 const char* precision_name(const Options& options);

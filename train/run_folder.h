@@ -7,6 +7,7 @@
 
 namespace qstep {
 
+/// The folder, its lock, and the names of the files in it.
 struct RunFolder {
     std::filesystem::path path;
     /// Keeps other runs out for as long as a copy of it lives (flock on the folder), also in other processes.

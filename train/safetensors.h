@@ -19,6 +19,7 @@
 
 namespace qstep {
 
+/// "__metadata__": names to texts in UTF-8.
 using Metadata = std::map<std::string, std::string>;
 
 /// A tensor to be written; `data` is in row-major order and little-endian.
@@ -38,6 +39,7 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
 /// A file whose header has been checked from end to end; data is read on request.
 class SafetensorsFile {
   public:
+    /// What the header says of one tensor.
     struct Entry {
         DType dtype = DType::f32;
         std::vector<std::int64_t> shape;

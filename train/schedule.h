@@ -8,6 +8,7 @@
 
 namespace qstep {
 
+/// Which of the formulas below.
 enum class ScheduleKind { multistep, cosine, onecycle };
 
 /// With t the step from 0, T = epochs * steps_per_epoch, e = t / steps_per_epoch (whole part):
@@ -37,6 +38,7 @@ double learning_rate(const Schedule& schedule, std::int64_t step);
 const std::vector<std::string>& schedule_names();
 /// Throws a usage error on any other text.
 ScheduleKind parse_schedule(std::string_view name);
+/// What parse_schedule() takes.
 std::string to_string(ScheduleKind kind);
 
 }  // namespace qstep

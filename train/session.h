@@ -22,6 +22,7 @@
 
 namespace qstep {
 
+/// What the layout of a session depends on.
 struct SessionSettings {
     std::string model = "resnet_20";
     DType precision = DType::f32;
@@ -55,6 +56,7 @@ struct Ledger {
     float fault_loss = 0.0f, unused = 0;  // that step's
 };
 
+/// Owns the tensors of a run; for one thread.
 class Session {
   public:
     /// Lays everything out and allocates it; afterwards nothing allocates. Parameters have their starting
@@ -62,6 +64,7 @@ class Session {
     Session(Context& context, const SessionSettings& settings);
 
     /// One step on this batch: forward, backward, quantize, update. `step` keys the random numbers.
+    /// An internal error for a batch of a size that is not laid out, and where data are resident.
     void train(const Batch& batch, std::int64_t step, float learning_rate);
     /// Forward alone, in evaluation mode; adds to evaluation_sums().
     void evaluate(const Batch& batch);
@@ -78,6 +81,7 @@ class Session {
     /// evaluate_next() begins with the first batch of the test images, and adds to evaluation_sums(); it
     /// returns the batch's size, 0 behind the last one.
     void start_evaluation();
+    /// As above.
     std::int64_t evaluate_next();
 
     /// Mean loss of the last training step.
@@ -95,13 +99,20 @@ class Session {
     /// residual.
     std::string non_finite_state();
 
+    /// Of the training steps since set_training_sums(). Waits for them.
     Sums training_sums();
+    /// Training goes on from these sums.
     void set_training_sums(const Sums& sums);
+    /// Of the evaluation since its sums were reset. Waits for it.
     Sums evaluation_sums();
+    /// Evaluation begins anew.
     void reset_evaluation_sums();
 
+    /// The context it was made with.
     Context& context() { return context_; }
+    /// Its state in device memory, to be read and written between steps.
     ParameterStore& parameters() { return parameters_; }
+    /// What applies the gradient.
     Optimizer& optimizer() { return *optimizer_; }
     const StepState& state() const { return state_; }
     const SessionSettings& settings() const { return settings_; }

@@ -30,8 +30,10 @@ Evaluation evaluate(Session& session, Feed& feed, const StopSignals* signals, bo
 /// are resident.
 SessionSettings session_settings(const Options& options, const DataSplits& data);
 
+/// Why run() returned.
 enum class RunEnd { finished, stopped_by_signal };
 
+/// One run, from where `progress` says to its end.
 class Trainer {
   public:
     /// The session holds the state that belongs to `progress`. `options` are complete: device and threads are
