@@ -3,13 +3,15 @@
  *
  * A codec is made from options, pairs of texts. The names are those of the programs' options without dashes:
  *
- *   quant            none, standard, smart, hadamard, exponential, qsgd, terngrad, sign, natural, dorefa,
- * fixed; must be there levels, bucket-size, rounding, solver, smart-candidates, points, qsgd-norm, fixed-il,
- * fixed-fl, error-feedback, ef-alpha, ef-beta as `quantize --help` has them, with the same defaults; a switch
- * is "true" or "false" seed             of the random numbers that rounding takes; 0 threads          0: all
- * processors; results do not depend on them device           cpu (the default), auto, cuda or cuda:N. Arrays
- * lie in host memory all the same entropy-coding   "true": streams are entropy-coded where that makes them
- * shorter; "false"
+ * - quant: none, standard, smart, hadamard, exponential, qsgd, terngrad, sign, natural, dorefa or fixed; must
+ *   be there
+ * - levels, bucket-size, rounding, solver, smart-candidates, points, qsgd-norm, fixed-il, fixed-fl,
+ *   error-feedback, ef-alpha, ef-beta: as `quantize --help` has them, with the same defaults; a switch is
+ *   "true" or "false"
+ * - seed: of the random numbers that rounding takes; 0
+ * - threads: 0, the default, stands for all processors; results do not depend on them
+ * - device: cpu (the default), auto, cuda or cuda:N; arrays lie in host memory all the same
+ * - entropy-coding: "true": streams are entropy-coded where that makes them shorter; "false"
  *
  * Every function that can fail returns a qstep_status; after a failure, qstep_last_error() has one sentence
  * about it. Bad arguments are found before anything is written. No exception leaves the library.
