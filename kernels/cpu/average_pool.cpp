@@ -67,15 +67,7 @@ QSTEP_CLONES void backward_rows(T* dx, const T* dy, PoolShape s, std::int64_t be
 }  // namespace
 
 void average_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
-    check_pool(shape, x, y);
-    const std::int64_t cost = shape.out_width() * shape.channels * shape.kernel * shape.kernel;
-    with_float_type(x.dtype, "x", [&]<typename T>(T) {
-        auto* to = y.as<T>();
-        const auto* from = x.as<T>();
-        parallel_ranges(
-            context, shape.batch * shape.out_height(), 1, cost,
-            [=](std::int64_t begin, std::int64_t end) { forward_rows(to, from, shape, begin, end); });
-    });
+    pool_forward(context, shape, y, x, [](auto... arguments) { forward_rows(arguments...); });
 }
 
 void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,

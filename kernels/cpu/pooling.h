@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/float_types.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/pooling.h"
 
 namespace qstep::cpu {
@@ -18,6 +20,19 @@ inline void check_pool(const PoolShape& shape, const Tensor& x, const Tensor& y)
         shape.x().to_string());
     check_tensor(x, "x", x.dtype, shape.x());
     check_tensor(y, "y", x.dtype, shape.y());
+}
+
+/// y from x, both checked: rows(T* y, const T* x, shape, begin, end) makes output rows begin..end of all N*P.
+template <typename Rows>
+void pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x, Rows rows) {
+    check_pool(shape, x, y);
+    const std::int64_t cost = shape.out_width() * shape.channels * shape.kernel * shape.kernel;
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
+        auto* to = y.as<T>();
+        const auto* from = x.as<T>();
+        parallel_ranges(context, shape.batch * shape.out_height(), 1, cost,
+                        [=](std::int64_t begin, std::int64_t end) { rows(to, from, shape, begin, end); });
+    });
 }
 
 /// The windows along one axis that hold position `at`: first..last (last < first: none).
