@@ -7,6 +7,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 build_packages=(cmake ninja-build g++ libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
     libgtest-dev libbenchmark-dev)
 format_packages=(clang-format-14)
+clang_packages=(clang libclang-rt-dev libomp-dev)  # for fuzzing and ThreadSanitizer
 
 fail() {
     echo "$(basename "$0"): $1" >&2

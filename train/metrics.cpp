@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/input_file.h"
 
 namespace qstep {
 
@@ -18,7 +19,7 @@ std::int64_t epoch_of(const std::string& line, const std::filesystem::path& path
     std::int64_t epoch = 0;
     const auto [end, status] = std::from_chars(line.data(), line.data() + line.size(), epoch);
     if (status != std::errc() || std::ranges::count(line, ',') != kCommas || *end != ',')
-        fail_run("{} has a line that is not one of its own: '{}'", path.string(), line.substr(0, 80));
+        fail_run("{} has a line that is not one of its own: '{}'", path.string(), shown(line));
     return epoch;
 }
 
