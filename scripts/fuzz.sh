@@ -22,7 +22,7 @@ export folder="$root/build/fuzz" seconds root
 run_target() {
     local corpus="$folder/corpus/$1" log="$folder/fuzz_$1.log"
     mkdir -p "$corpus" "$folder/broken"
-    if "$folder/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -max_len=2400 -timeout=20 -print_final_stats=1 \
+    if "$folder/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -max_len=2400 -timeout=120 -print_final_stats=1 \
         -artifact_prefix="$folder/broken/$1-" "$corpus" "$root/tests/fuzz/corpus/$1" >"$log" 2>&1; then
         echo "fuzz_$1: nothing found in $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions"
     else
