@@ -106,7 +106,8 @@ void RecordFile::check_unchanged() const {
 }
 
 void RecordFile::append_to(Dataset& dataset) const {
-    std::vector<std::uint8_t> buffer(static_cast<std::size_t>(kRecordsPerRead * kRecordBytes));
+    std::vector<std::uint8_t> buffer(
+        static_cast<std::size_t>(std::min(kRecordsPerRead, records()) * kRecordBytes));
     for (std::int64_t first = 0; first < records(); first += kRecordsPerRead) {
         const std::int64_t count = std::min(kRecordsPerRead, records() - first);
         read_exactly(std::span(buffer).first(static_cast<std::size_t>(count * kRecordBytes)));

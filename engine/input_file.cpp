@@ -39,12 +39,11 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> to) const {
     }
 }
 
-std::string shown(const std::string& text) {
-    constexpr std::size_t kMaxShown = 60;
-    std::string line = text.substr(0, kMaxShown);
+std::string shown(const std::string& text, std::size_t most) {
+    std::string line = text.substr(0, most);
     for (char& c : line)
         if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-    return text.size() > kMaxShown ? line + "..." : line;
+    return text.size() > most ? line + "..." : line;
 }
 
 }  // namespace qstep

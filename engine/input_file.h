@@ -31,7 +31,7 @@ class InputFile {
     std::uint64_t size_ = 0;
 };
 
-/// Text out of a file as messages show it: one line of printable ASCII, cut after 60 characters.
-std::string shown(const std::string& text);
+/// Text out of a file as messages show it: one line of printable ASCII, cut after `most` characters.
+std::string shown(const std::string& text, std::size_t most = 60);
 
 }  // namespace qstep

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "engine/error.h"
 
@@ -31,6 +32,9 @@ int program_main(const char* name, int argc, char** argv,
         return complain(name, error.what(), error.kind() == ErrorKind::usage ? 2 : 1);
     } catch (const std::bad_alloc&) {
         return complain(name, "the machine has no memory left", 1);
+    } catch (const std::system_error& error) {
+        const bool no_thread = error.code() == std::errc::resource_unavailable_try_again;
+        return complain(name, no_thread ? "the machine has no room for another thread" : error.what(), 1);
     } catch (const std::exception& error) {
         return complain(name, error.what(), 1);
     }

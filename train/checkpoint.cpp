@@ -12,6 +12,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kCheckpointFormat = "qstep checkpoint";
 constexpr const char* kModelFormat = "qstep model";
 constexpr const char* kFormatVersion = "1";
+constexpr std::size_t kMostQuoted = 300;
 
 Json to_json(const Progress& progress) {
     return {{"epoch", progress.epoch},       {"batch", progress.batch},
@@ -122,10 +123,10 @@ void Checkpoint::parse_metadata() {
     const std::string path = file_.path().string();
     can_resume_ = text("format") == kCheckpointFormat;
     if (!can_resume_ && text("format") != kModelFormat)
-        fail_run("{} is not a checkpoint of this program: its format is '{}'", path, text("format"));
+        fail_run("{} is not a checkpoint of this program: its format is '{}'", path, shown(text("format")));
     if (text("format_version") != kFormatVersion)
-        fail_run("{} has format version {}; this program reads version {}", path, text("format_version"),
-                 kFormatVersion);
+        fail_run("{} has format version {}; this program reads version {}", path,
+                 shown(text("format_version")), kFormatVersion);
     model_ = text("model");
     if (can_resume_ || file_.metadata().contains("configuration")) {
         configuration_ = Json::parse(text("configuration"));
@@ -139,7 +140,8 @@ void Checkpoint::parse_metadata() {
         if (tried.model != model_) fail_usage("it names two models, {} and {}", model_, tried.model);
         configuration_ = qstep::to_json(tried, Selection::stored);
     } catch (const Error& error) {
-        fail_run("{} is not a usable checkpoint: {}", path, error.what());
+        // The sentence quotes the file.
+        fail_run("{} is not a usable checkpoint: {}", path, shown(error.what(), kMostQuoted));
     }
     if (!can_resume_) return;
     progress_ = progress_from_json(Json::parse(text("progress")));
@@ -168,7 +170,7 @@ void Checkpoint::load(Context& context, ParameterStore& parameters, bool for_tra
     if (file_.entries().size() != expected.size())
         for (const auto& item : file_.entries())
             if (std::ranges::find(expected, item.first, &NamedTensor::name) == expected.end())
-                fail_run("{} has the tensor '{}', which the model does not know", path, item.first);
+                fail_run("{} has the tensor '{}', which the model does not know", path, shown(item.first));
 
     const auto wanted = tensors_of(parameters, for_training);
     std::vector<std::vector<std::byte>> host;

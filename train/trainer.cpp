@@ -5,6 +5,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/input_file.h"
 #include "train/report/report_page.h"
 
 namespace qstep {
@@ -62,7 +63,8 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
       console_(options.epochs, batches_, options.log_interval) {
     const std::string trained_on = fmt::format("{} {}", data.train.count(), data.train.name);
     if (progress.step > 0 && progress.data != trained_on)
-        fail_run("the checkpoint was trained on {}, which are not these {}", progress.data, trained_on);
+        fail_run("the checkpoint was trained on {}, which are not these {}", shown(progress.data),
+                 trained_on);
     progress_.data = trained_on;
     if (progress.batch > batches_ || progress.step != progress.epoch * batches_ + progress.batch)
         fail_run(

@@ -62,7 +62,9 @@ std::vector<ProgramOption> option_table(QuantizeOptions& options) {
 
 bool same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
     std::error_code ignored;
-    const auto canonical = [&](const auto& path) { return weakly_canonical(absolute(path), ignored); };
+    const auto canonical = [&](const auto& path) {
+        return weakly_canonical(absolute(path, ignored), ignored);
+    };
     return equivalent(a, b, ignored) || canonical(a) == canonical(b);
 }
 
@@ -70,6 +72,7 @@ void check_files(const QuantizeOptions& options) {
     const std::vector<std::pair<const char*, std::string>> outputs{
         {"OUT.npy", options.output}, {"--codes", options.codes}, {"--json", options.json}};
     const std::string& input = options.decode.empty() ? options.input : options.decode;
+    if (input.empty() || options.output.empty()) fail_usage("the name of a file is empty");
     for (std::size_t i = 0; i < outputs.size(); ++i) {
         const auto& [name, path] = outputs[i];
         if (path.empty()) continue;

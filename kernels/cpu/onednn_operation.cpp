@@ -1,6 +1,7 @@
 #include "kernels/cpu/onednn_operation.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <memory>
 
@@ -12,7 +13,19 @@ struct RuntimeKey {
     std::int64_t unused = 0;
 };
 
+// Some dozens of buffers of 256 KiB, the most that one primitive was seen to take.
+constexpr std::size_t kCodeBytes = std::size_t{32} << 20;
+
 }  // namespace
+
+// oneDNN writes code without looking whether it got memory for it, and a process under `ulimit -v` would
+// crash.
+void check_memory_for_code(const std::string& what) {
+    void* address = mmap(nullptr, kCodeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED)
+        fail_run("the machine has no {} MiB of memory left, which {} may need", kCodeBytes >> 20, what);
+    munmap(address, kCodeBytes);
+}
 
 Type type_of(DType dtype) {
     QSTEP_CHECK(dtype == DType::f32 || dtype == DType::bf16, "oneDNN is used for f32 and bf16, not for {}",
@@ -56,7 +69,7 @@ void Operation::run(Runtime& runtime, std::initializer_list<std::pair<int, void*
 }
 
 Operation make_reorder(const dnnl::engine& engine, const Desc& from, const Desc& to, bool accumulate) {
-    return checked("a reorder", [&] {
+    return made("a reorder", [&] {
         dnnl::primitive_attr attr;
         if (accumulate) {
             dnnl::post_ops sum;

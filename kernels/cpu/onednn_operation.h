@@ -62,4 +62,14 @@ auto checked(const std::string& what, Make&& make) {
     }
 }
 
+/// Throws a run error where memory is too short for the machine code of `what`.
+void check_memory_for_code(const std::string& what);
+
+/// The same for what makes primitives.
+template <typename Make>
+auto made(const std::string& what, Make&& make) {
+    check_memory_for_code(what);
+    return checked(what, std::forward<Make>(make));
+}
+
 }  // namespace qstep::cpu::onednn

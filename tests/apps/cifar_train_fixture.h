@@ -1,10 +1,6 @@
 // A folder with small CIFAR-10 files in which tests run cifar_train as a person does.
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cstdlib>
 #include <sstream>
 #include <string>
 
@@ -18,12 +14,10 @@ inline constexpr int kPerFile = 20;
 inline constexpr int kTest = 30;
 inline constexpr int kStepsPerEpoch = 7;
 
-class CifarTrain : public testing::Test {
+class CifarTrain : public ProgramTest {
   protected:
-    CifarTrain() {
-        // On the CPU also where a GPU, real or emulated, would be taken.
-        setenv("CUDA_VISIBLE_DEVICES", "", 1);
-        setenv("QSTEP_EMULATED_GPUS", "0", 1);
+    CifarTrain() : ProgramTest(CIFAR_TRAIN) {
+        hide_gpus();
         write_cifar(folder_.path() / "cifar", kPerFile, kTest);
     }
 
@@ -33,26 +27,6 @@ class CifarTrain : public testing::Test {
                "0.01 " +
                rest;
     }
-    Outcome run(const std::string& arguments) {
-        return run_program(CIFAR_TRAIN, words(arguments), folder_.path());
-    }
-    Outcome run_well(const std::string& arguments) {
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, 0) << arguments << "\n" << outcome.err;
-        return outcome;
-    }
-    // One line on standard error, this status.
-    void expect_failure(const std::string& arguments, int status, const std::string& part) {
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, status) << arguments << "\n" << outcome.err;
-        EXPECT_NE(outcome.err.find(part), std::string::npos) << arguments << "\n" << outcome.err;
-        EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
-        EXPECT_EQ(outcome.err.find("cifar_train: "), 0u) << outcome.err;
-    }
-    std::filesystem::path in(const std::string& name) const { return folder_.path() / name; }
-    std::string bytes(const std::string& name) const { return read_bytes(in(name)); }
-    bool exists(const std::string& name) const { return std::filesystem::exists(in(name)); }
-
     // Percent, of the last epoch.
     double last_test_accuracy(const std::string& name) const {
         std::istringstream lines(bytes(name + "/metrics.csv"));
@@ -80,8 +54,6 @@ class CifarTrain : public testing::Test {
     std::int64_t stored_step(const std::string& checkpoint) const {
         return std::stoll(SafetensorsFile(in(checkpoint)).metadata().at("step"));
     }
-
-    TemporaryFolder folder_;
 };
 
 }  // namespace qstep

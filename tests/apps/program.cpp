@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <sstream>
 #include <thread>
 
@@ -88,6 +90,30 @@ Outcome run_program(const std::string& binary, const std::vector<std::string>& a
 std::vector<std::string> words(const std::string& text) {
     std::istringstream stream(text);
     return {std::istream_iterator<std::string>(stream), {}};
+}
+
+void ProgramTest::hide_gpus() {
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+    setenv("QSTEP_EMULATED_GPUS", "0", 1);
+}
+
+Outcome ProgramTest::run(const std::string& arguments) const {
+    return run_program(binary_, words(arguments), folder_.path());
+}
+
+Outcome ProgramTest::run_well(const std::string& arguments) const {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, 0) << arguments << "\n" << outcome.err;
+    return outcome;
+}
+
+void ProgramTest::expect_failure(const std::string& arguments, int status, const std::string& part) const {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, status) << arguments << "\n" << outcome.err;
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << arguments << "\n" << outcome.err;
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    const std::string name = std::filesystem::path(binary_).filename();
+    EXPECT_EQ(outcome.err.find(name + ": "), 0u) << outcome.err;
 }
 
 void write_cifar(const std::filesystem::path& folder, int per_file, int test) {

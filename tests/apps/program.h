@@ -1,10 +1,12 @@
 // Runs a program of the build and small CIFAR-10 files for it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
 
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 
@@ -38,6 +40,28 @@ Outcome run_program(const std::string& binary, const std::vector<std::string>& a
 
 /// Words separated by spaces.
 std::vector<std::string> words(const std::string& text);
+
+/// Tests of one program, in a folder of their own.
+class ProgramTest : public testing::Test {
+  protected:
+    explicit ProgramTest(std::string binary) : binary_(std::move(binary)) {}
+
+    /// Programs started from here on see no GPU, real or emulated, and "auto" is the CPU.
+    static void hide_gpus();
+    Outcome run(const std::string& arguments) const;
+    /// Expects status 0.
+    Outcome run_well(const std::string& arguments) const;
+    /// Expects this status and one line on standard error, which begins with the program's name and contains
+    /// `part`.
+    void expect_failure(const std::string& arguments, int status, const std::string& part) const;
+
+    std::filesystem::path in(const std::string& name) const { return folder_.path() / name; }
+    std::string bytes(const std::string& name) const { return read_bytes(in(name)); }
+    bool exists(const std::string& name) const { return std::filesystem::exists(in(name)); }
+
+    std::string binary_;
+    TemporaryFolder folder_;
+};
 
 /// Writes the six CIFAR-10 files: images of noise whose brightness depends on the label, `per_file` in each
 /// of the five training files and `test` in the test file.

@@ -1,4 +1,5 @@
 // What cifar_train --dump-step writes.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 

@@ -20,15 +20,10 @@ using Extents = std::vector<std::int64_t>;
 // Sums of the same numbers, here in another order.
 constexpr double kSumTolerance = 1e-12;
 
-class Quantize : public testing::Test {
+class Quantize : public ProgramTest {
   protected:
-    Quantize() {
-        // On the CPU also where a GPU, real or emulated, would be taken.
-        setenv("CUDA_VISIBLE_DEVICES", "", 1);
-        setenv("QSTEP_EMULATED_GPUS", "0", 1);
-    }
+    Quantize() : ProgramTest(QUANTIZE) { hide_gpus(); }
 
-    std::filesystem::path in(const std::string& name) const { return folder_.path() / name; }
     void put(const std::string& name, const Extents& shape, const std::vector<float>& values) {
         AtomicFile file(in(name));
         write_npy(file, shape, values);
@@ -44,31 +39,17 @@ class Quantize : public testing::Test {
         put(name, shape, values);
         return values;
     }
-    Outcome run(const std::string& arguments) {
-        return run_program(QUANTIZE, words(arguments), folder_.path());
-    }
-    Outcome run_well(const std::string& arguments) {
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, 0) << arguments << "\n" << outcome.err;
-        return outcome;
-    }
-    // One line on standard error, this status, and no file more than before.
+    // And no file more than before.
     void expect_failure(const std::string& arguments, int status, const std::string& part) {
         run("--help");  // for the files of its output
         const auto files = file_count();
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, status) << arguments << "\n" << outcome.err;
-        EXPECT_NE(outcome.err.find(part), std::string::npos) << arguments << "\n" << outcome.err;
-        EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
-        EXPECT_EQ(outcome.err.find("quantize: "), 0u) << outcome.err;
+        ProgramTest::expect_failure(arguments, status, part);
         EXPECT_EQ(file_count(), files) << arguments;
     }
     std::ptrdiff_t file_count() const {
         return std::distance(std::filesystem::directory_iterator(folder_.path()), {});
     }
     nlohmann::json json(const std::string& name) const { return nlohmann::json::parse(read_bytes(in(name))); }
-
-    TemporaryFolder folder_;
 };
 
 // The codec on one gradient.
@@ -257,6 +238,16 @@ TEST_F(Quantize, RefusesCommandLinesWithoutSense) {
     expect_failure("in.npy out.npy --quant standard --device gpu", 2, "unknown device 'gpu'");
     expect_failure("in.npy out.npy --quant standard --smart-candidates 3", 2, "no meaning");
     expect_failure("in.npy out.npy --quant standard --error-feedback", 2, "--steps-along-first-axis");
+}
+
+TEST_F(Quantize, RefusesFilesWithoutAName) {
+    put_noise("in.npy", {10});
+    for (const std::vector<std::string>& files : {std::vector<std::string>{"", "out.npy"}, {"in.npy", ""}}) {
+        const Outcome outcome =
+            run_program(QUANTIZE, {files[0], files[1], "--quant", "standard"}, folder_.path());
+        EXPECT_EQ(outcome.status, 2);
+        EXPECT_EQ(outcome.err, "quantize: the name of a file is empty\n");
+    }
 }
 
 TEST_F(Quantize, NeverReplacesItsInputOrOneOutputByAnother) {

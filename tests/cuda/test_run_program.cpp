@@ -30,8 +30,9 @@ class Variable {
     const char* name_;
 };
 
-class CudaProgram : public testing::Test {
+class CudaProgram : public ProgramTest {
   protected:
+    CudaProgram() : ProgramTest(program("cifar_train")) {}
     void SetUp() override {
         if (device_count(DeviceKind::cuda) == 0) GTEST_SKIP() << "no CUDA device";
         ASSERT_TRUE(std::filesystem::exists(program("cifar_train"))) << program("cifar_train");
@@ -45,24 +46,6 @@ class CudaProgram : public testing::Test {
                "--lr 0.01 --deterministic " +
                rest;
     }
-    Outcome run(const std::string& arguments) {
-        return run_program(program("cifar_train"), words(arguments), folder_.path());
-    }
-    Outcome run_well(const std::string& arguments) {
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, 0) << arguments << "\n" << outcome.err;
-        return outcome;
-    }
-    // One line on standard error.
-    void expect_failure(const std::string& arguments, int status, const std::string& part) {
-        const Outcome outcome = run(arguments);
-        EXPECT_EQ(outcome.status, status) << arguments << "\n" << outcome.err;
-        EXPECT_NE(outcome.err.find(part), std::string::npos) << arguments << "\n" << outcome.err;
-        EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
-    }
-    std::filesystem::path in(const std::string& name) const { return folder_.path() / name; }
-    std::string bytes(const std::string& name) const { return read_bytes(in(name)); }
-
     // The numbers of metrics.csv without the two that measure time.
     std::vector<std::vector<double>> metrics(const std::string& name) const {
         std::istringstream lines(bytes(name + "/metrics.csv"));
@@ -110,8 +93,6 @@ class CudaProgram : public testing::Test {
     std::int64_t stored_step(const std::string& checkpoint) const {
         return std::stoll(SafetensorsFile(in(checkpoint)).metadata().at("step"));
     }
-
-    TemporaryFolder folder_;
 };
 
 TEST_F(CudaProgram, TrainsAsTheCpuDoes) {

@@ -1,8 +1,7 @@
-// What the data tests share: temporary folders, small CIFAR-10 files, random data sets.
+// What the data tests share: small CIFAR-10 files, random data sets.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -13,31 +12,12 @@
 #include "data/dataset.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 
 inline constexpr const char* kCifarFiles[6] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                                                "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"};
-
-/// A folder that vanishes at the end of the test.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "qstep_data_XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-        path_ = name;
-    }
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
 
 /// Byte `b` of record `r` of file `f`; labels are below 10.
 inline std::uint8_t record_byte(int f, std::int64_t r, std::int64_t b) {

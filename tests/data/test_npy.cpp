@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "engine/error.h"
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 namespace {

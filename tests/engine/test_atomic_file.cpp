@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "engine/error.h"
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 namespace {

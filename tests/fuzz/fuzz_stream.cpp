@@ -1,33 +1,29 @@
 // Fuzz target: any bytes as a gradient stream. They decode or are refused with a run error; what decodes
 // survives entropy coding and back.
-#include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "quant/entropy.h"
 #include "quant/stream.h"
+#include "tests/fuzz/fuzz.h"
 
 namespace {
 
 using namespace qstep;
+using fuzz::require;
 
 /// Few bytes may stand for many codes: more than this takes too long to be worth a try.
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 20;
-
-void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 void take(std::span<const std::byte> bytes) {
     static const Context context(Device{}, 1);
     std::vector<std::byte> plain;
     std::vector<float> values;
-    try {
+    const bool decoded = fuzz::succeeds(ErrorKind::run, [&] {
         plain = expand_stream(context, bytes, kMostBytes);
         values = decode_stream(context, plain);
-    } catch (const Error& error) {
-        require(error.kind() == ErrorKind::run);
-        return;
-    }
+    });
+    if (!decoded) return;
     require(static_cast<std::int64_t>(values.size()) == read_stream_header(bytes).elements);
     // The codes were good, so they can be coded, and the way back leads to the same bytes.
     const auto shorter = compress_stream(context, plain);
@@ -37,7 +33,7 @@ void take(std::span<const std::byte> bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const std::span bytes(reinterpret_cast<const std::byte*>(data), size);
+    const auto bytes = fuzz::as_bytes(data, size);
     take(bytes);
     if (size < static_cast<std::size_t>(quant::kStreamHeaderBytes)) return 0;
     // The same with a length that agrees, which mutations rarely hit.

@@ -4,7 +4,7 @@
 
 #include "engine/error.h"
 #include "layers/model.h"
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 namespace {
@@ -241,6 +241,10 @@ TEST_F(Checkpoints, RefusesMetadataItDidNotWrite) {
     expect_refused("format", nullptr, "no 'format'");
     expect_refused("format", "pt", "format is 'pt'");
     expect_refused("format_version", "2", "format version 2");
+    // One line, whatever the file says.
+    expect_refused("format", "p\nt", "format is 'p?t'");
+    expect_refused("format_version", "2\n", "format version 2?");
+    expect_refused("model", "sim\nple", "two models, sim?ple");
     expect_refused("model", "simple", "two models");
     expect_refused("configuration", "{", "metadata");
     expect_refused("configuration", "{}", "lacks");
