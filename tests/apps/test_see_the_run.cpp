@@ -146,13 +146,13 @@ class TensorBoard : public SeeTheRun {
         return run_program("/usr/bin/env", arguments, folder_.path());
     }
     nlohmann::json events(const std::string& name) {
-        const Outcome outcome = python(python_, {std::string(TESTS) + "/apps/read_events.py", name});
+        const Outcome outcome = python(python_, {std::string(TESTS_FOLDER) + "/apps/read_events.py", name});
         EXPECT_EQ(outcome.status, 0) << outcome.err;
         return nlohmann::json::parse(outcome.out);
     }
     static std::vector<std::int64_t> steps(const nlohmann::json& points) {
         std::vector<std::int64_t> list;
-        for (const auto& point : points) list.push_back(point[0]);
+        for (const auto& point : points) list.push_back(point[0].get<std::int64_t>());
         return list;
     }
 
