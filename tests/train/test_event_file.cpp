@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/error.h"
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace qstep {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/error.h"
-#include "tests/train/temporary_folder.h"
+#include "tests/temporary_folder.h"
 #include "train/report/compare.h"
 #include "train/report/report_page.h"
 
