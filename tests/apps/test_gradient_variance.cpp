@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <sstream>
 
@@ -171,6 +173,13 @@ TEST_F(Plots, OfAStudy) {
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     // Letters are drawn as outlines; comments hold the texts.
     expect_plot("study/variance_per_step.svg", "<!-- smart 25 % -->");
+    expect_plot("study/average_variance.svg", "<!-- smart 25 % -->");
+    // What is published is about another model and stands beside that one only.
+    EXPECT_EQ(bytes("study/average_variance.svg").find("<!-- published -->"), std::string::npos);
+    std::string averages = bytes("study/averages.csv");
+    averages.insert(averages.find('\n', averages.find("\nstandard,") + 1), "1.044");
+    std::ofstream(std::filesystem::path(folder_.path()) / "study/averages.csv") << averages;
+    EXPECT_EQ(plot("plot_variance.py", "study --format svg").status, 0);
     expect_plot("study/average_variance.svg", "<!-- published -->");
     EXPECT_EQ(plot("plot_variance.py", "study").status, 0);
     EXPECT_EQ(bytes("study/average_variance.png").substr(1, 3), "PNG");
