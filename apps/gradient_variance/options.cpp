@@ -75,13 +75,13 @@ CodecSettings parse_studied(const std::string& text, CodecSettings settings) {
     return settings;
 }
 
-// Whether the run is the published study's, but for its seed, data set and precision: ResNet-20 with the
-// original's batch size and learning rate, which are the defaults.
+// Whether the run is the published study's, but for its seed, length, data set and precision: ResNet-20 with
+// the original's batch size and learning rate, which are the defaults.
 bool is_published_study(const VarianceOptions& options, const CodecSettings& shared) {
     const Options original;
     return shared.bucket_size == kBucketSize && shared.levels == CodecSettings{}.levels &&
-           options.steps == 200 && options.run.model == original.model &&
-           options.run.batch_size == original.batch_size && options.run.lr == original.lr;
+           options.run.model == original.model && options.run.batch_size == original.batch_size &&
+           options.run.lr == original.lr;
 }
 
 std::vector<StudiedCodec> parse_codecs(const std::string& text, const CodecSettings& shared,
