@@ -8,7 +8,8 @@
 //   fit(group, fit, measure, x, n, context)
 //                                   sets `fit` by rank 0 or by all; x: the whole bucket
 //   with_rounder(fit, f)            f(rounder); returns what f does
-//     rounder(x, word, code)        sets `code`, returns the element's share of the variance; no branches
+//     rounder(x, word, code)        sets `code`, returns the element's share of the variance, a float or a
+//                                   double; no branches
 //     rounder.scale()               from the sum of the shares to the sum of (x-l)(r-x)
 //   vanishes(fit)                   whether the bucket becomes +0 throughout without being rounded. All its
 //                                   codes are index 0 then, which must decode to +0
@@ -44,6 +45,33 @@
 namespace qstep::quant {
 
 inline constexpr std::uint32_t kNanWord = 0x7fc00000u;
+
+/// A power of two and its reciprocal, both normal floats.
+struct PowerOfTwo {
+    float power, inverse;
+};
+
+/// The largest power of two that a magnitude reaches, within 2^-100 .. 2^126. A float of at most that
+/// magnitude times the inverse is below 4, and exact unless it is 2^-126 of the magnitude. (Divided by 2^49
+/// the power is still a float: `hadamard` divides by a bucket's size.)
+QSTEP_HOST_DEVICE inline PowerOfTwo power_of(float magnitude) {
+    constexpr int kBias = 127, kLeast = -100, kMost = 126;
+    const int wanted = static_cast<int>(std::bit_cast<std::uint32_t>(magnitude) >> 23 & 0xffu) - kBias;
+    const int e = wanted < kLeast ? kLeast : wanted > kMost ? kMost : wanted;
+    return {std::bit_cast<float>(static_cast<std::uint32_t>(kBias + e) << 23),
+            std::bit_cast<float>(static_cast<std::uint32_t>(kBias - e) << 23)};
+}
+
+/// The next float, of one that is not negative.
+QSTEP_HOST_DEVICE inline float next_above(float x) {
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + 1);
+}
+
+/// of / by for positive floats; the next float where the product of that with `by` does not reach `of`.
+QSTEP_HOST_DEVICE inline float quotient_reaching(float of, float by) {
+    const float quotient = of / by;
+    return quotient * by < of ? next_above(quotient) : quotient;
+}
 
 template <typename Self>
 struct Formula {
@@ -145,7 +173,7 @@ QSTEP_HOST_DEVICE double round_bucket(Group& group, const typename Algorithm::Fi
         const auto rounder = chosen;
         const double spread = group.sum(n, draws, [=](std::int64_t i, std::uint32_t word) {
             typename Algorithm::Decoder::Code code;
-            const double share = rounder(x[i], word, code);
+            const auto share = rounder(x[i], word, code);
             store(i, code);
             return share;
         });

@@ -9,7 +9,7 @@
 //   barrier()                   what any thread wrote before is seen by every thread behind it
 //   for_each(n, f)              f(i) for each 0 <= i < n, in any order
 //   extent(n, f)                Extent of the floats f(i)
-//   sum(n, f)                   sum of the doubles f(i), in the order below
+//   sum(n, f)                   sum of the floats or doubles f(i), a double, in the order below
 //   sum(n, draws, f)            the same of f(i, draws.word(i)); f may also store its element's result
 //   for_each_sign(n, signs, f)  f(i, s), s = signs.sign(i): 0 or 0x80000000, a sign bit to xor with
 //   walsh_hadamard(x, n, from)  in place; n and from powers of two; stages h = from, 2 from, ... n/2 in
@@ -29,7 +29,9 @@
 // element is read. The others wait at both ends.
 //
 // The order of a sum: lane j of kSumLanes adds f(j), f(j + kSumLanes), ... in turn, starting from 0; then
-// lanes are folded, lane j += lane j + kSumLanes/2, then kSumLanes/4, ... 1. A bucket longer than kChunk is
+// lanes are folded, lane j += lane j + kSumLanes/2, then kSumLanes/4, ... 1. Floats are added as floats, but
+// not more than kFloatTerms of them: then a lane adds what there is to a double and starts again from 0, so a
+// sum of positive floats is off by at most 2^-21 of itself. A bucket longer than kChunk is
 // summed chunk by chunk, in turn. Minima and maxima need no order. Together with contraction being off this
 // makes every result bitwise the same on all devices. The variance of a whole gradient is such a sum too:
 // over the runs of small buckets (quant/buckets.h), within which buckets are added in turn, or over the
@@ -49,6 +51,7 @@
 namespace qstep::quant {
 
 inline constexpr std::int64_t kSumLanes = 256;
+inline constexpr std::int64_t kFloatTerms = 8;
 /// Elements that one group works through at a time: 32 KiB of floats, a thread block's shared memory.
 inline constexpr std::int64_t kChunk = 8192;
 /// Lanes of for_each_argmin that search one range.
@@ -85,6 +88,33 @@ struct Lines {
     QSTEP_HOST_DEVICE double at(std::int64_t i, double target_value, double target_slope) const {
         return cost[i] + (target_value * slope[i] - value[i] * target_slope);
     }
+};
+
+/// A lane of a sum of doubles or floats. close(): the terms that follow are added up by themselves first,
+/// behind each kFloatTerms.
+template <typename Term>
+class LaneSum {
+  public:
+    QSTEP_HOST_DEVICE void add(double term) { total_ += term; }
+    QSTEP_HOST_DEVICE void close() {}
+    QSTEP_HOST_DEVICE double total() const { return total_; }
+
+  private:
+    double total_ = 0;
+};
+template <>
+class LaneSum<float> {
+  public:
+    QSTEP_HOST_DEVICE void add(float term) { part_ += term; }
+    QSTEP_HOST_DEVICE void close() {
+        total_ += part_;
+        part_ = 0;
+    }
+    QSTEP_HOST_DEVICE double total() const { return total_ + part_; }
+
+  private:
+    double total_ = 0;
+    float part_ = 0;
 };
 
 /// The words that decide how elements first, first + 1, ... are rounded. `nearest`: 1/2 for each.

@@ -22,7 +22,7 @@ namespace qstep::quant {
 struct Hadamard {
     struct Scale {
         float forward;    // 2^-e
-        double backward;  // 2^e / P
+        float backward;   // 2^e / P
         double variance;  // 2^2e / P
         bool finite;
     };
@@ -34,14 +34,12 @@ struct Hadamard {
     }
 
     static QSTEP_HOST_DEVICE Scale scale(const Extent& magnitudes, std::int64_t padded) {
-        constexpr int kBias = 127, kLimit = 126;
-        const int field = static_cast<int>(std::bit_cast<std::uint32_t>(magnitudes.high) >> 23 & 0xffu);
-        const int wanted = field - kBias;
-        const int e = wanted < -kLimit ? -kLimit : wanted > kLimit ? kLimit : wanted;
-        const auto forward = std::bit_cast<float>(static_cast<std::uint32_t>(kBias - e) << 23);
+        return scale(power_of(magnitudes.high).inverse, padded, magnitudes.finite);
+    }
+    static QSTEP_HOST_DEVICE Scale scale(float forward, std::int64_t padded, bool finite) {
         const double back = 1.0 / forward;
         const auto count = static_cast<double>(padded);
-        return {forward, back / count, back * back / count, magnitudes.finite};
+        return {forward, static_cast<float>(back / count), back * back / count, finite};
     }
 
     /// A bucket's header in a stream: 2^e, and the header of `standard`.
@@ -53,7 +51,7 @@ struct Hadamard {
                       : Standard::header_word(fit, i - 1);
     }
     static QSTEP_HOST_DEVICE Scale scale_from(const std::uint32_t* words, std::int64_t padded) {
-        return scale({0.0f, std::bit_cast<float>(words[0]), words[0] != kNanWord}, padded);
+        return scale(1.0f / std::bit_cast<float>(words[0]), padded, words[0] != kNanWord);
     }
 
     /// What a bucket that is not finite becomes.
@@ -78,11 +76,11 @@ struct Hadamard {
     template <typename Group, typename Out>
     static QSTEP_HOST_DEVICE void store(Group& group, Out out, const float* y, std::int64_t n,
                                         const Scale& scale, const Signs& signs) {
-        const double backward = scale.backward;
+        const float backward = scale.backward;
         group.for_each_sign(n, signs, [=](std::int64_t i, std::uint32_t sign) {
             constexpr float kLargest = std::numeric_limits<float>::max();
             const float signed_value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(y[i]) ^ sign);
-            const auto value = static_cast<float>(signed_value * backward);
+            const float value = signed_value * backward;
             const float low_cut = value < -kLargest ? -kLargest : value;
             // + 0 turns -0 into +0.
             out[i] = (low_cut > kLargest ? kLargest : low_cut) + 0.0f;

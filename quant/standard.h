@@ -5,8 +5,13 @@
 //   u = (max - min) / (k - 1);  code = floor((x - min) / u + U);  value = min + u * code
 //
 // min and max are hit exactly, values never leave [min, max], a constant bucket becomes its minimum.
-// Arithmetic is in double: neither the range of the largest floats nor the steps of the smallest leave it.
-// (x - min) / u is rounded to the grid of U, 2^-24, so the expected value is off by at most 2^-25 u.
+//
+// All is done in 32 bits. The bucket is scaled by a power of two that brings its largest magnitude near 1, so
+// neither the range of the largest floats nor the steps of the smallest leave float. (x - min) / u becomes a
+// fixed-point number of 31 bits, of which F are for the fraction: 23 for up to 256 levels, for more 31 less
+// the bits of a code. U has F bits. Roundings to float and the cut to F bits put the expected code off by at
+// most 2^-21 (x - min) / u + 2^-F, so the expected value by hardly more than floats near max - min lie apart.
+// A level is off by at most 2^-22 (max - min) and its rounding to float.
 #pragma once
 
 #include "quant/algorithm.h"
@@ -14,78 +19,101 @@
 namespace qstep::quant {
 
 struct Standard : Formula<Standard>, RangeMeasured {
+    /// Where the levels are.
+    struct Levels {
+        float low, step;      // scaled
+        float shrink, power;  // to the scale and back
+        float top;            // k - 1
+        float lowest, high;   // min, max
+
+        static QSTEP_HOST_DEVICE Levels of(float low, float high, const Parameters& parameters) {
+            const auto top = static_cast<float>(static_cast<std::int32_t>(parameters.levels - 1));
+            const PowerOfTwo scale = power_of(-low > high ? -low : high);
+            const float scaled_low = low * scale.inverse;
+            return {
+                scaled_low, (high * scale.inverse - scaled_low) / top, scale.inverse, scale.power, top, low,
+                high};
+        }
+    };
+
     struct Fit {
         float low, high;
-        double step;     // u
-        double inverse;  // 1/u, or 0 for a constant bucket
-        double top;      // k - 1
+        Levels levels;
+        float inverse;               // 2^F/u, scaled, or 0 for a constant bucket
+        std::int32_t fraction_bits;  // F
         bool finite;
     };
 
-    static QSTEP_HOST_DEVICE double range_of(float low, float high) {
-        return static_cast<double>(high) - low;
-    }
+    static constexpr std::int32_t kFixedBits = 31, kMostFractionBits = 23;
+
     static QSTEP_HOST_DEVICE Fit fit_of(const Measure& extent, std::int64_t, const Parameters& parameters) {
-        const auto top = static_cast<double>(parameters.levels - 1);
-        const double range = range_of(extent.low, extent.high);
-        const double inverse = range > 0 ? top / range : 0.0;
-        return {extent.low, extent.high, range / top, inverse, top, extent.finite};
+        const Levels levels = Levels::of(extent.low, extent.high, parameters);
+        std::int32_t fraction_bits = kMostFractionBits;
+        while (parameters.levels > std::int64_t{1} << (kFixedBits - fraction_bits)) --fraction_bits;
+        const auto limit =
+            static_cast<float>((static_cast<std::int32_t>(parameters.levels) - 1) << fraction_bits);
+        const float range = extent.high * levels.shrink - levels.low;
+        const float inverse = range > 0 ? quotient_reaching(limit, range) : 0.0f;
+        return {extent.low, extent.high, levels, inverse, fraction_bits, extent.finite};
     }
 
     class Rounder {
       public:
-        using Code = double;
+        using Code = std::uint32_t;
 
         QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit)
-            : low_(fit.low), step_(fit.step), inverse_(fit.inverse) {}
+            : shrink_(fit.levels.shrink),
+              low_(fit.levels.low),
+              inverse_(fit.inverse),
+              whole_(static_cast<float>(1 << fit.fraction_bits)),
+              limit_(static_cast<std::int32_t>(fit.levels.top) << fit.fraction_bits),
+              mask_((1 << fit.fraction_bits) - 1),
+              fraction_bits_(fit.fraction_bits),
+              scaled_step_(fit.levels.step),
+              power_(fit.levels.power) {}
 
-        /// Returns f(1-f), f the fractional part of (x-min)/u.
-        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Code& code) const {
-            // From 2^28 on a double's last bit is 2^-24: the draw is added to the last 24 bits, and its carry
-            // decides. Codes have 16 bits, so nothing reaches the exponent.
-            constexpr double kShift = 0x1p28;
-            constexpr std::uint64_t kFraction = (1u << 24) - 1;
-            const double shifted = (x - low_) * inverse_ + kShift;
-            const auto bits = std::bit_cast<std::uint64_t>(shifted);
-            const double fraction = shifted - std::bit_cast<double>(bits & ~kFraction);
-            code = std::bit_cast<double>((bits + (word >> 8)) & ~kFraction) - kShift;
-            return fraction * (1.0 - fraction);
+        /// Returns 2^2F f(1-f), f the fractional part of (x-min)/u.
+        QSTEP_HOST_DEVICE float operator()(float x, std::uint32_t word, Code& code) const {
+            const auto reached = static_cast<std::int32_t>((x * shrink_ - low_) * inverse_);
+            const std::int32_t position = reached < limit_ ? reached : limit_;
+            code = (static_cast<std::uint32_t>(position) + (word >> (32 - fraction_bits_))) >> fraction_bits_;
+            const auto fraction = static_cast<float>(position & mask_);
+            return fraction * (whole_ - fraction);
         }
-        QSTEP_HOST_DEVICE double scale() const { return step_ * step_; }
+        QSTEP_HOST_DEVICE double scale() const {
+            const double unit = static_cast<double>(scaled_step_ / whole_) * power_;
+            return unit * unit;
+        }
 
       private:
-        double low_, step_, inverse_;
+        float shrink_, low_, inverse_, whole_;
+        std::int32_t limit_, mask_, fraction_bits_;
+        float scaled_step_, power_;
     };
     static QSTEP_HOST_DEVICE bool vanishes(const Fit&) { return false; }
     static QSTEP_HOST_DEVICE float neutral(const Fit& fit) { return fit.low; }
 
     class Decoder {
       public:
-        /// A whole number.
-        using Code = double;
+        using Code = std::uint32_t;
 
-        QSTEP_HOST_DEVICE explicit Decoder(const Fit& fit)
-            : low_(fit.low), step_(fit.step), top_(fit.top), high_(fit.high) {}
+        QSTEP_HOST_DEVICE explicit Decoder(const Fit& fit) : levels_(fit.levels) {}
         QSTEP_HOST_DEVICE Decoder(const std::uint32_t* words, const Parameters& parameters)
-            : low_(std::bit_cast<float>(words[0])),
-              top_(static_cast<double>(parameters.levels - 1)),
-              high_(std::bit_cast<float>(words[1])) {
-            step_ = range_of(std::bit_cast<float>(words[0]), high_) / top_;
-        }
+            : levels_(
+                  Levels::of(std::bit_cast<float>(words[0]), std::bit_cast<float>(words[1]), parameters)) {}
 
-        /// The compare is one of doubles because loops with an integer compare here are not vectorised.
         QSTEP_HOST_DEVICE float value(Code code) const {
-            const auto inner = static_cast<float>(low_ + step_ * code);
-            return code == top_ ? high_ : inner;
+            const auto steps = static_cast<float>(static_cast<std::int32_t>(code));
+            const float inner = (levels_.low + levels_.step * steps) * levels_.power;
+            // The ends may have lost bits to the scale.
+            const float above = steps == 0.0f ? levels_.lowest : inner;
+            return steps == levels_.top ? levels_.high : above;
         }
-        static QSTEP_HOST_DEVICE std::uint32_t index(Code code) {
-            return static_cast<std::uint32_t>(static_cast<std::int32_t>(code));
-        }
-        static QSTEP_HOST_DEVICE Code code(std::uint32_t index) { return static_cast<std::int32_t>(index); }
+        static QSTEP_HOST_DEVICE std::uint32_t index(Code code) { return code; }
+        static QSTEP_HOST_DEVICE Code code(std::uint32_t index) { return index; }
 
       private:
-        double low_, step_, top_;
-        float high_;
+        Levels levels_;
     };
 
     /// min, max.

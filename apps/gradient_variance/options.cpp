@@ -75,9 +75,18 @@ CodecSettings parse_studied(const std::string& text, CodecSettings settings) {
     return settings;
 }
 
-std::vector<StudiedCodec> parse_codecs(const std::string& text, const CodecSettings& shared) {
+// Whether the run is the published study's, but for its seed, length, data set and precision: ResNet-20 with
+// the original's batch size and learning rate, which are the defaults.
+bool is_published_study(const VarianceOptions& options, const CodecSettings& shared) {
+    const Options original;
+    return shared.bucket_size == kBucketSize && shared.levels == CodecSettings{}.levels &&
+           options.run.model == original.model && options.run.batch_size == original.batch_size &&
+           options.run.lr == original.lr;
+}
+
+std::vector<StudiedCodec> parse_codecs(const std::string& text, const CodecSettings& shared,
+                                       bool as_published) {
     std::vector<StudiedCodec> codecs;
-    const bool as_published = shared.bucket_size == kBucketSize && shared.levels == CodecSettings{}.levels;
     if (text.empty())
         for (const DefaultCodec& codec : kDefaultCodecs)
             codecs.push_back({codec.label, parse_studied(codec.text, shared),
@@ -129,7 +138,8 @@ VarianceOptions parse_variance_options(const std::vector<std::string>& arguments
     add_codec_options(table, shared);
     add_training_options(table, options.run);
     options.help = parse_arguments("gradient_variance", kPurpose, table, 0, arguments).help;
-    if (options.help.empty()) options.codecs = parse_codecs(codecs, shared);
+    if (options.help.empty())
+        options.codecs = parse_codecs(codecs, shared, is_published_study(options, shared));
     return options;
 }
 

@@ -25,8 +25,9 @@ struct BucketKernels {
     typename Algorithm::Measure (*measure)(const float* x, std::int64_t n);
     void (*fit)(typename Algorithm::Fit& fit, const typename Algorithm::Measure& measure, const float* x,
                 std::int64_t n, const FitContext& context);
+    /// past_caches: results go to memory without being read into the caches first (SimdGroupOf::stream).
     double (*round)(const typename Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,
-                    const Draws& draws);
+                    const Draws& draws, bool past_caches);
     double (*encode)(const typename Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x,
                      std::int64_t n, const Draws& draws);
     bool (*decode)(float* out, std::int64_t n, const std::uint32_t* words, const Parameters& parameters,
@@ -45,9 +46,13 @@ struct BucketKernels {
         Algorithm::fit(group, fit, measure, x, n, context);                                               \
     }                                                                                                     \
     attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,  \
-                                  const Draws& draws) {                                                   \
+                                  const Draws& draws, bool past_caches) {                                 \
         SimdGroupOf<Isa::isa> group;                                                                      \
-        return round_to_values<Algorithm>(group, fit, out, x, n, draws);                                  \
+        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);                \
+        alignas(64) float values[kChunk];                                                                 \
+        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);                \
+        group.stream(out, values, n);                                                                     \
+        return spread;                                                                                    \
     }                                                                                                     \
     attributes double encode_##isa(const Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x, \
                                    std::int64_t n, const Draws& draws) {                                  \
@@ -81,6 +86,8 @@ struct Call {
     Draws draws;
     int threads;
     char* scratch;
+    /// Whether results leave the caches before anybody could read them.
+    bool past_caches = false;
 };
 
 /// Checks the arguments of quantize() and gathers them.
@@ -136,10 +143,10 @@ class BucketCodec : public GradientCodec {
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
         const Call call = begin(context, out, in, step, variance);
-        *variance.as<double>() =
-            for_each_fitted(call, [&](const Fit& fit, std::int64_t, std::int64_t at, std::int64_t n) {
-                return kernels_.round(fit, call.out + at, call.in + at, n, call.draws.from(at));
-            });
+        *variance.as<double>() = for_each_fitted(call, [&](const Fit& fit, std::int64_t, std::int64_t at,
+                                                           std::int64_t n) {
+            return kernels_.round(fit, call.out + at, call.in + at, n, call.draws.from(at), call.past_caches);
+        });
     }
 
     void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
@@ -228,20 +235,24 @@ class BucketCodec : public GradientCodec {
     template <typename Finish>
     void small_buckets(const Call& call, const Finish& finish) {
         const std::int64_t runs = buckets_.runs();
-#pragma omp parallel for schedule(static) num_threads(call.threads)
-        for (std::int64_t run = 0; run < runs; ++run) {
-            const std::int64_t first = run * buckets_.buckets_per_run();
-            const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
-            double total = 0;
-            Fit fit;
-            for (std::int64_t bucket = first; bucket < last; ++bucket) {
-                const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
-                const float* x = call.in + begin;
-                kernels_.fit(fit, kernels_.measure(x, n), x, n,
-                             fit_context(call, bucket, omp_get_thread_num()));
-                total += finish(fit, bucket, begin, n);
+#pragma omp parallel num_threads(call.threads)
+        {
+#pragma omp for schedule(static) nowait
+            for (std::int64_t run = 0; run < runs; ++run) {
+                const std::int64_t first = run * buckets_.buckets_per_run();
+                const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
+                double total = 0;
+                Fit fit;
+                for (std::int64_t bucket = first; bucket < last; ++bucket) {
+                    const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
+                    const float* x = call.in + begin;
+                    kernels_.fit(fit, kernels_.measure(x, n), x, n,
+                                 fit_context(call, bucket, omp_get_thread_num()));
+                    total += finish(fit, bucket, begin, n);
+                }
+                spreads_[static_cast<std::size_t>(run)] = total;
             }
-            spreads_[static_cast<std::size_t>(run)] = total;
+            end_streams();
         }
     }
 
@@ -266,13 +277,14 @@ class BucketCodec : public GradientCodec {
                              call.in + buckets_.begin(bucket), buckets_.length(bucket),
                              fit_context(call, bucket, omp_get_thread_num()));
             }
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
             for (std::int64_t chunk = begin; chunk < end; ++chunk) {
                 const std::int64_t at = buckets_.chunk_begin(chunk), n = buckets_.chunk_length(chunk);
                 const std::int64_t bucket = chunk / per_bucket;
                 spreads_[static_cast<std::size_t>(chunk)] =
                     n > 0 ? finish(fits_[static_cast<std::size_t>(bucket - first)], bucket, at, n) : 0.0;
             }
+            end_streams();
         }
     }
 

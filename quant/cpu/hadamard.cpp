@@ -37,7 +37,7 @@ class HadamardCodec : public GradientCodec {
             const std::int64_t begin = buckets_.begin(bucket);
             if (whole.padded > kChunk) return long_bucket(call, bucket, y);
             return kernels_.quantize(call.out + begin, call.in + begin, whole, parameters_,
-                                     call.draws.from(bucket * padded_));
+                                     call.draws.from(bucket * padded_), call.past_caches);
         });
         *variance.as<double>() = total_of(spreads_);
     }
@@ -113,14 +113,18 @@ class HadamardCodec : public GradientCodec {
             return;
         }
         const std::int64_t runs = buckets_.runs();
-#pragma omp parallel for schedule(static) num_threads(call.threads)
-        for (std::int64_t run = 0; run < runs; ++run) {
+#pragma omp parallel num_threads(call.threads)
+        {
             float* y = scratch + omp_get_thread_num() * stride();
-            const std::int64_t first = run * buckets_.buckets_per_run();
-            const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
-            double total = 0;
-            for (std::int64_t bucket = first; bucket < last; ++bucket) total += do_bucket(bucket, y);
-            spreads_[static_cast<std::size_t>(run)] = total;
+#pragma omp for schedule(static) nowait
+            for (std::int64_t run = 0; run < runs; ++run) {
+                const std::int64_t first = run * buckets_.buckets_per_run();
+                const std::int64_t last = std::min(first + buckets_.buckets_per_run(), buckets_.count());
+                double total = 0;
+                for (std::int64_t bucket = first; bucket < last; ++bucket) total += do_bucket(bucket, y);
+                spreads_[static_cast<std::size_t>(run)] = total;
+            }
+            end_streams();
         }
     }
 

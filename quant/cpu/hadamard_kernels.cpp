@@ -38,10 +38,13 @@ inline bool decode_whole(Group& group, float* out, const std::uint32_t* words, c
 
 #define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                              \
     attributes double quantize_##isa(float* out, const float* x, const WholeHadamard& bucket,                \
-                                     const Parameters& parameters, const Draws& draws) {                     \
+                                     const Parameters& parameters, const Draws& draws, bool past_caches) {   \
         SimdGroupOf<Isa::isa> group;                                                                         \
-        return Hadamard::quantize(group, out, x, bucket.n, bucket.y, bucket.padded, parameters, draws,       \
-                                  bucket.signs);                                                             \
+        float* const to = past_caches ? bucket.y : out;                                                      \
+        const double spread = Hadamard::quantize(group, to, x, bucket.n, bucket.y, bucket.padded,            \
+                                                 parameters, draws, bucket.signs);                           \
+        if (past_caches) group.stream(out, to, bucket.n);                                                    \
+        return spread;                                                                                       \
     }                                                                                                        \
     attributes double encode_##isa(std::uint8_t* header, std::uint8_t* to, int bits, const float* x,         \
                                    const WholeHadamard& bucket, const Parameters& parameters,                \

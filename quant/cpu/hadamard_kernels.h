@@ -14,8 +14,9 @@ struct WholeHadamard {
 };
 
 struct HadamardKernels {
+    /// past_caches: as BucketKernels.
     double (*quantize)(float* out, const float* x, const WholeHadamard& bucket, const Parameters& parameters,
-                       const Draws& draws);
+                       const Draws& draws, bool past_caches);
     /// header: of the bucket, in a stream; to: its codes.
     double (*encode)(std::uint8_t* header, std::uint8_t* to, int bits, const float* x,
                      const WholeHadamard& bucket, const Parameters& parameters, const Draws& draws);

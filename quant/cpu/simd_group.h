@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "quant/cpu/avx512.h"
@@ -31,10 +32,8 @@ inline void philox_rounds(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t
 
 /// Words of Philox blocks block0 .. block0 + 15, that is of 64 consecutive elements, as stream.block() gives
 /// them. block0: a multiple of 16.
-template <Isa isa>
 inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream& stream,
                             std::uint64_t block0) {
-    if constexpr (isa == Isa::avx512 && kAvx512Written) return philox_64_words_avx512(words, stream, block0);
     const auto high = static_cast<std::uint32_t>(block0 >> 32), low = static_cast<std::uint32_t>(block0);
     const auto purpose = static_cast<std::uint32_t>(stream.purpose), step = stream.step;
     const auto k0 = static_cast<std::uint32_t>(stream.seed),
@@ -48,6 +47,16 @@ inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream&
         words[4 * lane + 2] = c[2];
         words[4 * lane + 3] = c[3];
     }
+}
+
+/// The same for `count` elements, rounded up to a multiple of 64. words: aligned to 64 bytes.
+template <Isa isa>
+inline void philox_words(std::uint32_t* words, const RandomStream& stream, std::uint64_t block0,
+                         std::int64_t count) {
+    if constexpr (isa == Isa::avx512 && kAvx512Written)
+        return philox_words_avx512(words, stream, block0, (count + 63) / 64 * 64);
+    for (std::int64_t i = 0; i < count; i += 64)
+        philox_64_words(words + i, stream, block0 + static_cast<std::uint64_t>(i) / 4);
 }
 
 /// `isa`: what the caller is compiled for, or less.
@@ -82,39 +91,37 @@ class SimdGroupOf {
 
     template <typename F>
     static double sum(std::int64_t n, F f) {
-        alignas(64) double lanes[kSumLanes];
-        clear(lanes);
-        for (std::int64_t base = 0; base < n; base += kSumLanes)
-            add_to_lanes(lanes, std::min(kSumLanes, n - base), [=](std::int64_t i) { return f(base + i); });
-        return fold(lanes, n);
+        Sum<decltype(f(n))> total;
+        for (std::int64_t tile = 0; tile < n; tile += kDrawTile)
+            total.add(tile, std::min(kDrawTile, n - tile), [=](std::int64_t i) { return f(tile + i); });
+        return total.fold(n);
     }
 
     template <typename F>
     static double sum(std::int64_t n, const Draws& draws, F f) {
-        alignas(64) double lanes[kSumLanes];
-        clear(lanes);
-        alignas(64) std::uint32_t words[kDrawTile + 2 * kBatch];
-        if (draws.nearest) std::fill(words, words + kDrawTile, Draws::kHalf);
-        for (std::int64_t tile = 0; tile < n; tile += kDrawTile) {
-            const std::int64_t tile_size = std::min(kDrawTile, n - tile);
-            const std::uint32_t* word = words;
-            if (!draws.nearest) {
-                const std::uint64_t first = draws.first + static_cast<std::uint64_t>(tile);
-                const auto skip = static_cast<std::int64_t>(first % kBatch);
-                for (std::int64_t i = 0; i < skip + tile_size; i += kBatch)
-                    philox_64_words<isa>(words + i, draws.stream, (first / kBatch * kBatch + i) / 4);
-                word += skip;
-            }
-            for (std::int64_t base = 0; base < tile_size; base += kSumLanes)
-                add_to_lanes(lanes, std::min(kSumLanes, tile_size - base),
-                             [=](std::int64_t i) { return f(tile + base + i, word[base + i]); });
-        }
-        return fold(lanes, n);
+        Sum<decltype(f(n, Draws::kHalf))> total;
+        for_each_tile(n, draws, [&](std::int64_t tile, std::int64_t size, const std::uint32_t* words) {
+            total.add(tile, size, [=](std::int64_t i) { return f(tile + i, words[i]); });
+        });
+        return total.fold(n);
+    }
+
+    /// The same sum of doubles, kRow terms at a time: row(i, words, lanes, count) adds those of the elements
+    /// i .. i + count - 1 < i + kRow to lanes, in turn; `words` are theirs, and kRow can be read.
+    static constexpr std::int64_t kRow = 16;
+    template <typename Row>
+    static double sum_rows(std::int64_t n, const Draws& draws, Row row) {
+        DoubleSum total;
+        for_each_tile(n, draws, [&](std::int64_t tile, std::int64_t size, const std::uint32_t* words) {
+            for (std::int64_t i = 0; i < size; i += kRow)
+                row(tile + i, words + i, total.lanes() + i % kSumLanes, std::min(kRow, size - i));
+        });
+        return total.fold(n);
     }
 
     template <typename F>
     static void for_each_sign(std::int64_t n, const Signs& signs, F f) {
-        alignas(64) std::uint32_t words[64], sign[Signs::kRun];
+        alignas(64) std::uint32_t words[64];
         constexpr auto run = static_cast<std::int64_t>(Signs::kRun),
                        per_word = static_cast<std::int64_t>(Signs::kWords);
         const auto skip = static_cast<std::int64_t>(signs.first % Signs::kRun);
@@ -122,15 +129,19 @@ class SimdGroupOf {
         std::uint64_t batch = ~std::uint64_t{0};
         for (std::int64_t begin = -skip; begin < n; begin += run) {
             const std::uint64_t index = (signs.first + static_cast<std::uint64_t>(begin)) / Signs::kRun;
-            if (index / 4 != batch) philox_64_words<isa>(words, signs.stream, (batch = index / 4) * 16);
-            const std::uint32_t* own = words + index % 4 * Signs::kWords;
+            if (index / 4 != batch) philox_words<isa>(words, signs.stream, (batch = index / 4) * 16, 64);
+            std::uint32_t own[per_word];
+            std::copy_n(words + index % 4 * Signs::kWords, per_word, own);
             for (std::int64_t bit = 0; bit < 32; ++bit) {
+                const std::int64_t row = begin + bit * per_word;
+                if (row >= 0 && row + per_word <= n) {
 #pragma omp simd
-                for (std::int64_t j = 0; j < per_word; ++j) sign[bit * per_word + j] = own[j] >> bit << 31;
+                    for (std::int64_t j = 0; j < per_word; ++j) f(row + j, own[j] >> bit << 31);
+                } else {
+                    for (std::int64_t j = 0; j < per_word; ++j)
+                        if (row + j >= 0 && row + j < n) f(row + j, own[j] >> bit << 31);
+                }
             }
-            const std::int64_t end = std::min(run, n - begin);
-#pragma omp simd
-            for (std::int64_t i = std::max<std::int64_t>(0, -begin); i < end; ++i) f(begin + i, sign[i]);
         }
     }
 
@@ -140,11 +151,22 @@ class SimdGroupOf {
             return first_three_stages(x);
         }
         if constexpr (isa == Isa::avx512 && kAvx512Written) {
+            if (n >= 128) {
+                for (std::int64_t i = 0; i < n; i += 128) first_seven_stages_avx512(x + i);
+                return stages(x, n, 128);
+            }
             for (std::int64_t i = 0; i < n; i += 16) first_four_stages_avx512(x + i);
             return stages(x, n, 16);
         }
         for (std::int64_t i = 0; i < n; i += 8) first_three_stages(x + i);
         stages(x, n, 8);
+    }
+
+    /// to[0..n) = from[0..n), if possible past the caches: a line of the destination is not read first.
+    /// Others may rely on it behind end_streams().
+    static void stream(float* to, const float* from, std::int64_t n) {
+        if constexpr (isa == Isa::avx512 && kAvx512Written) return stream_avx512(to, from, n);
+        std::copy_n(from, n, to);
     }
 
     /// Neighbours are counted in two tables, so that an element rarely waits for the one before it.
@@ -208,6 +230,21 @@ class SimdGroupOf {
   private:
     static constexpr std::int64_t kBatch = 64;
     static constexpr std::int64_t kDrawTile = 1024;
+
+    /// f(begin, size, words) for tiles of at most kDrawTile elements, with the words of their draws.
+    template <typename F>
+    static void for_each_tile(std::int64_t n, const Draws& draws, F f) {
+        alignas(64) std::uint32_t words[kDrawTile + 2 * kBatch];
+        if (draws.nearest) std::fill(words, words + kDrawTile, Draws::kHalf);
+        for (std::int64_t tile = 0; tile < n; tile += kDrawTile) {
+            const std::int64_t size = std::min(kDrawTile, n - tile);
+            const std::uint64_t first = draws.first + static_cast<std::uint64_t>(tile);
+            const std::int64_t skip = draws.nearest ? 0 : static_cast<std::int64_t>(first % kBatch);
+            if (!draws.nearest)
+                philox_words<isa>(words, draws.stream, first / kBatch * kBatch / 4, skip + size);
+            f(tile, size, words + skip);
+        }
+    }
 
     /// Lanes of for_each_argmin: what they look for and what they found.
     struct Contest {
@@ -273,25 +310,108 @@ class SimdGroupOf {
         }
     }
 
+    /// The lanes of a sum of doubles.
+    class DoubleSum {
+      public:
+        DoubleSum() { clear(lanes_); }
+        double* lanes() { return lanes_; }
+        /// `count` <= kDrawTile more terms f(i); from <= 0 of them there are so far.
+        template <typename F>
+        void add(std::int64_t, std::int64_t count, F f) {
+            for (std::int64_t base = 0; base < count; base += kSumLanes)
+                add_row(lanes_, std::min(kSumLanes, count - base),
+                        [=](std::int64_t i) { return f(base + i); });
+        }
+        /// The sum of all n terms.
+        double fold(std::int64_t n) {
+            std::int64_t half = kSumLanes / 2;
+            while (half > 1 && half >= n) half /= 2;
+            return fold_from(lanes_, half);
+        }
+
+      private:
+        alignas(64) double lanes_[kSumLanes];
+    };
+
+    /// And of floats.
+    class FloatSum {
+      public:
+        /// Rows of lanes are added two at a time, which halves what goes to memory and back.
+        template <typename F>
+        void add(std::int64_t from, std::int64_t count, F f) {
+            constexpr std::int64_t kPair = 2 * kSumLanes;
+            static_assert(kFloatTerms * kSumLanes % kDrawTile == 0);
+            std::int64_t base = 0;
+            if (from % (kFloatTerms * kSumLanes) == 0) {
+                if (from > 0) close();
+                if (count >= kPair)
+                    first_pair(parts_, f), base = kPair;
+                else
+                    clear(parts_);
+            }
+            for (; base + kPair <= count; base += kPair)
+                add_pair(parts_, [=](std::int64_t i) { return f(base + i); });
+            for (; base < count; base += kSumLanes)
+                add_row(parts_, std::min(kSumLanes, count - base),
+                        [=](std::int64_t i) { return f(base + i); });
+        }
+        double fold(std::int64_t n) {
+            if (n == 0) return 0.0;
+            constexpr std::int64_t kHalf = kSumLanes / 2;
+            if (closed_) close();
+            double* const lanes = lanes_;
+            const float* const parts = parts_;
+            if (!closed_)
+#pragma omp simd
+                for (std::int64_t i = 0; i < kHalf; ++i)
+                    lanes[i] = static_cast<double>(parts[i]) + static_cast<double>(parts[i + kHalf]);
+            return fold_from(lanes_, closed_ ? kHalf : kHalf / 2);
+        }
+
+      private:
+        void close() {
+            if (!closed_) clear(lanes_);
+            closed_ = true;
+            const float* parts = parts_;
+            add_row(lanes_, kSumLanes, [=](std::int64_t i) { return static_cast<double>(parts[i]); });
+        }
+
+        bool closed_ = false;
+        alignas(64) double lanes_[kSumLanes];
+        alignas(64) float parts_[kSumLanes];
+    };
+
+    template <typename Term>
+    using Sum = std::conditional_t<std::is_same_v<Term, float>, FloatSum, DoubleSum>;
+
     /// From a 0 that the compiler does not know it makes vector stores; of another, an instruction that takes
     /// long to start.
-    static void clear(double* lanes) {
-        volatile double source = 0.0;
-        const double zero = source;
+    template <typename Term>
+    static void clear(Term* lanes) {
+        volatile Term source = 0;
+        const Term zero = source;
 #pragma omp simd
         for (std::int64_t i = 0; i < kSumLanes; ++i) lanes[i] = zero;
     }
 
-    template <typename F>
-    static void add_to_lanes(double* lanes, std::int64_t count, F f) {
+    template <typename Term, typename F>
+    static void add_row(Term* lanes, std::int64_t count, F f) {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) lanes[i] += f(i);
     }
+    template <typename F>
+    static void first_pair(float* lanes, F f) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < kSumLanes; ++i) lanes[i] = f(i) + f(i + kSumLanes);
+    }
+    template <typename F>
+    static void add_pair(float* lanes, F f) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < kSumLanes; ++i) lanes[i] = (lanes[i] + f(i)) + f(i + kSumLanes);
+    }
 
     /// Lanes that no element reached hold +0, and folding them changes nothing.
-    static double fold(double* lanes, std::int64_t n) {
-        std::int64_t half = kSumLanes / 2;
-        while (half > 1 && half >= n) half /= 2;
+    static double fold_from(double* lanes, std::int64_t half) {
         for (; half >= 1; half /= 2) {
 #pragma omp simd
             for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];

@@ -107,10 +107,13 @@ class BlockGroup {
     __device__ double sum(std::int64_t n, F f) const {
         __syncthreads();
         for (int lane = rank_; lane < kSumLanes; lane += size_) {
-            double total = 0;
+            LaneSum<decltype(f(lane))> sum;
 #pragma unroll 4
-            for (std::int64_t i = lane; i < n; i += kSumLanes) total += f(i);
-            storage_.lanes[lane] = total;
+            for (std::int64_t i = lane, term = 1; i < n; i += kSumLanes, ++term) {
+                sum.add(f(i));
+                if (term % kFloatTerms == 0) sum.close();
+            }
+            storage_.lanes[lane] = sum.total();
         }
         return fold();
     }
@@ -124,18 +127,19 @@ class BlockGroup {
         const auto row = static_cast<std::uint64_t>(rank_ % 4);
         for (int lane = rank_; lane < kSumLanes; lane += size_) {
             const std::uint64_t block = draws.first / 4 + static_cast<std::uint64_t>(lane / 4);
-            double total = 0;
+            LaneSum<decltype(f(n, Draws::kHalf))> sum;
             for (std::int64_t base = 0; base < n; base += 4 * kSumLanes) {
+                if (base % (kFloatTerms * kSumLanes) == 0) sum.close();
                 Draw4 draw =
                     draws.stream.block(block + static_cast<std::uint64_t>(base / 4) + row * (kSumLanes / 4));
                 transpose_in_quad(draw.word, rank_);
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     const std::int64_t i = base + k * kSumLanes + lane;
-                    if (i < n) total += f(i, draw.word[k]);
+                    if (i < n) sum.add(f(i, draw.word[k]));
                 }
             }
-            storage_.lanes[lane] = total;
+            storage_.lanes[lane] = sum.total();
         }
         return fold();
     }

@@ -139,7 +139,7 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
     const Standard::Rounder rounder(fit);
     const Standard::Decoder decoder(fit);
     const double shares = tile.round(rounder, draws, bucket.draw, bucket.padded,
-                                     [=](double code) { return left_by<Standard, Sink>(decoder, code); });
+                                     [=](std::uint32_t code) { return left_by<Standard, Sink>(decoder, code); });
     const double spread =
         scale.finite ? shares * rounder.scale() * scale.variance : std::numeric_limits<double>::quiet_NaN();
     if constexpr (Sink::kCodes) {

@@ -99,14 +99,24 @@ class QuadTile {
         return {low + 0.0f, high + 0.0f, largest < 0x7f800000u};
     }
 
-    /// Lanes of a sum over the slots, of which a thread has four a set.
+    /// Lanes of a sum over the slots, of which a thread has four a set. None has more than kFloatTerms.
+    template <typename Term = double>
     struct Lanes {
-        double of[kSets][4] = {};
-        __device__ double& at(int quad, int c) { return of[quad % kSets][c]; }
+        static_assert(kCapacity <= kFloatTerms * kSumLanes);
+        Term of[kSets][4] = {};
+        __device__ Term& at(int quad, int c) { return of[quad % kSets][c]; }
+        __device__ Lanes<double> wide() const {
+            Lanes<double> lanes;
+#pragma unroll
+            for (int set = 0; set < kSets; ++set)
+#pragma unroll
+                for (int c = 0; c < 4; ++c) lanes.of[set][c] = of[set][c];
+            return lanes;
+        }
     };
 
     /// The sum, folded in the documented order, in all threads.
-    __device__ double fold(Lanes& lanes) const {
+    __device__ double fold(Lanes<double> lanes) const {
 #pragma unroll
         for (int half = kSets / 2; half > 0; half /= 2)
 #pragma unroll
@@ -136,7 +146,7 @@ class QuadTile {
     /// Sum of f(x). Slots without an element must hold 0, of which f must be 0.
     template <typename F>
     __device__ double sum(F f) const {
-        Lanes lanes;
+        Lanes<> lanes;
 #pragma unroll
         for (int v = 0; v < kQuads; ++v)
 #pragma unroll
@@ -150,7 +160,8 @@ class QuadTile {
     template <typename Rounder, typename Put>
     __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end,
                             Put put) {
-        Lanes lanes;
+        typename Rounder::Code code;
+        Lanes<decltype(rounder(0.0f, 0u, code))> lanes;
         const std::uint64_t block =
             static_cast<std::uint64_t>(first) / 4 + static_cast<std::uint64_t>(thread_);
 #pragma unroll
@@ -163,12 +174,11 @@ class QuadTile {
                     if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
 #pragma unroll
                 for (int c = 0; c < 4; ++c) {
-                    typename Rounder::Code code;
                     lanes.at(v, c) += rounder(x[v][c], draw.word[c], code);
                     x[v][c] = put(code);
                 }
             }
-        return fold(lanes);
+        return fold(lanes.wide());
     }
 
     template <typename Sink>
