@@ -5,14 +5,17 @@
 // Trains on a small synthetic set in memory. After some steps to warm up it prints one line that begins with
 // "ready"; then, for each line with a number N on standard input, it runs N steps and prints one line of N
 // times in milliseconds. On a GPU the N steps are timed as one, and each time is their mean. Ends with its
-// input. --profile prints the time of each node of the network instead, waiting for the device behind each.
+// input. --profile prints the time of each node of the network instead, each measured by itself.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <functional>
 #include <iostream>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +32,7 @@ using namespace qstep;
 
 constexpr std::int64_t kBatches = 32;
 constexpr int kWarmUpSteps = 5;
-constexpr int kProfiledSteps = 20;
+constexpr int kProfiledSteps = 20, kProfiledGraphs = 5;
 
 // Steps without end, epoch after epoch.
 class Stepper {
@@ -70,57 +73,90 @@ class Stepper {
     std::int64_t step_ = 0;
 };
 
-struct NodeTime {
-    std::string name;
-    double forward = 0.0, backward = 0.0;
+/// Work that is timed by itself. On a GPU several launches of it are one graph: waiting for one alone takes
+/// longer than most of them run.
+class TimedWork {
+  public:
+    TimedWork(Context& context, std::function<void(Context&)> work)
+        : context_(context), launches_(context.device().kind == DeviceKind::cpu ? 1 : kLaunches) {
+        captured_ = backend(context.device()).capture(context, [work, n = launches_](Context& c) {
+            for (int i = 0; i < n; ++i) work(c);
+        });
+    }
+    void measure() {
+        const double started = seconds_now();
+        captured_->launch(1);
+        backend(context_.device()).synchronize(context_);
+        times_.push_back(1e3 * (seconds_now() - started) / launches_);
+    }
+    /// The median.
+    double milliseconds() const {
+        std::vector<double> times = times_;
+        const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+        std::nth_element(times.begin(), middle, times.end());
+        return *middle;
+    }
+
+  private:
+    static constexpr int kLaunches = 10;
+
+    Context& context_;
+    int launches_;
+    std::unique_ptr<CapturedStep> captured_;
+    std::vector<double> times_;
 };
 
-template <typename Action>
-double milliseconds(Context& context, Action&& action) {
-    const double started = seconds_now();
-    action();
-    backend(context.device()).synchronize(context);
-    return 1e3 * (seconds_now() - started);
+struct NodeTime {
+    std::string name;
+    std::optional<TimedWork> forward, backward;
+};
+
+std::vector<NodeTime> nodes_of(Session& session, std::int64_t batch) {
+    Context& context = session.context();
+    const Tape& tape = session.training_network(batch).tape();
+    std::vector<NodeTime> nodes;
+    for (std::size_t n = 0; n < tape.nodes().size(); ++n) {
+        const Node& node = tape.nodes()[n];
+        NodeTime& time = nodes.emplace_back(NodeTime{node.name, {}, {}});
+        time.forward.emplace(context, [&node](Context& c) { node.forward(c); });
+        if (!tape.modes(n).empty())
+            time.backward.emplace(context,
+                                  [&node, &tape, n](Context& c) { node.backward(c, tape.modes(n)); });
+    }
+    NodeTime& ends = nodes.emplace_back(NodeTime{"quantize, update", {}, {}});
+    ends.forward.emplace(context, [&session](Context& c) {
+        session.optimizer().quantize(c, session.parameters(), session.state());
+    });
+    ends.backward.emplace(context, [&session](Context& c) {
+        session.optimizer().update(c, session.parameters(), session.state());
+    });
+    return nodes;
 }
 
 void print_profile(Session& session, Stepper& stepper, std::int64_t batch) {
-    const Tape& tape = session.training_network(batch).tape();
-    std::vector<NodeTime> times;
-    for (const Node& node : tape.nodes()) times.push_back({node.name, 0.0, 0.0});
-    NodeTime ends{"quantize, update", 0.0, 0.0};
-    double step = 0.0;
-    Context& context = session.context();
-    for (int i = 0; i < kProfiledSteps; ++i) {
-        step += stepper.run(1).front() / kProfiledSteps;
-        for (std::size_t n = 0; n < times.size(); ++n)
-            times[n].forward +=
-                milliseconds(context, [&] { tape.nodes()[n].forward(context); }) / kProfiledSteps;
-        for (std::size_t n = times.size(); n-- > 0;)
-            if (!tape.modes(n).empty())
-                times[n].backward +=
-                    milliseconds(context, [&] { tape.nodes()[n].backward(context, tape.modes(n)); }) /
-                    kProfiledSteps;
-        ends.forward +=
-            milliseconds(
-                context,
-                [&] { session.optimizer().quantize(context, session.parameters(), session.state()); }) /
-            kProfiledSteps;
-        ends.backward +=
-            milliseconds(
-                context,
-                [&] { session.optimizer().update(context, session.parameters(), session.state()); }) /
-            kProfiledSteps;
+    // First: what is done again and again by itself leaves numbers that no step would.
+    const std::vector<double> steps = stepper.run(kProfiledSteps);
+    std::vector<NodeTime> nodes = nodes_of(session, batch);
+    const bool on_cpu = session.context().device().kind == DeviceKind::cpu;
+    for (int i = 0; i < (on_cpu ? kProfiledSteps : kProfiledGraphs); ++i) {
+        for (NodeTime& node : nodes) node.forward->measure();
+        for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
+            if (node->backward) node->backward->measure();
     }
-    times.push_back(ends);
-    NodeTime sum{"sum", 0.0, 0.0};
+    double forward = 0.0, backward = 0.0;
+    const auto line = [](const std::string& name, double first, double second) {
+        fmt::print("{:<40}{:>12.4f}{:>12.4f}\n", name, first, second);
+    };
     fmt::print("{:<40}{:>12}{:>12}\n", "node", "forward ms", "backward ms");
-    for (const NodeTime& time : times) {
-        fmt::print("{:<40}{:>12.3f}{:>12.3f}\n", time.name, time.forward, time.backward);
-        sum.forward += time.forward;
-        sum.backward += time.backward;
+    for (const NodeTime& node : nodes) {
+        const double back = node.backward ? node.backward->milliseconds() : 0.0;
+        line(node.name, node.forward->milliseconds(), back);
+        forward += node.forward->milliseconds();
+        backward += back;
     }
-    fmt::print("{:<40}{:>12.3f}{:>12.3f}\n", sum.name, sum.forward, sum.backward);
-    fmt::print("whole step as one: {:.3f} ms\n", step);
+    line("sum", forward, backward);
+    fmt::print("whole step as one: {:.4f} ms\n",
+               std::accumulate(steps.begin(), steps.end(), 0.0) / kProfiledSteps);
 }
 
 void serve(Stepper& stepper) {

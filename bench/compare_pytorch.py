@@ -2,7 +2,7 @@
 """The time of one training step, ours against PyTorch, side by side in one run.
 
     compare_pytorch.py [--device cpu|cuda] [--precision fp32|tf32|bf16] [--starts 4] [--rounds 3] [--steps N]
-                       [--threads N] [--batch-size 128] [--model resnet_20]
+                       [--threads N] [--batch-size 128] [--model resnet_20] [--brief]
                        [--program build/cpu/apps/bench_step] [--output FILE]
 
 Ours is bench_step; the peers are bench/pytorch_step.py in every form that might be its fastest: channels_last, with
@@ -10,7 +10,7 @@ the codec as a few tensor operations and without any codec, with ATen's default 
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
 which is what suits PyTorch best. On a GPU the forms are eager, the whole step as one CUDA graph, and that with
-torch.compile where it works; PyTorch's batch lies ready there, while ours is cut from the data set in every step. All
+torch.compile where it works; with --brief eager and graph alone, with the codec; PyTorch's batch lies ready there, while ours is cut from the data set in every step. All
 processes are started anew several times, because how fast one of PyTorch is depends on where its memory came to lie,
 for as long as it runs.
 
@@ -37,9 +37,13 @@ def gpu_sides(arguments):
     shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--device", "cuda"]
     sides = [Side("Qstep", [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"])]
     forms = ["bf16", "bf16-autocast"] if arguments.precision == "bf16" else [arguments.precision]
+    kinds, codecs = GPU_FORMS, ("standard", "none")
+    if arguments.brief:
+        forms, codecs = forms[:1], codecs[:1]
+        kinds = {name: options for name, options in GPU_FORMS.items() if "--compile" not in options}
     for form in forms:
-        for codec in ("standard", "none"):
-            for suffix, options in GPU_FORMS.items():
+        for codec in codecs:
+            for suffix, options in kinds.items():
                 command = [sys.executable, str(ROOT / "bench/pytorch_step.py"), *shared, "--precision", form]
                 name = f"PyTorch {form} {suffix}" + ("" if codec == "standard" else ", no codec")
                 try:
@@ -91,14 +95,14 @@ def report(ours, peers, arguments):
     ratios = {peer: peer.ratios_to(ours, position) for position, peer in enumerate(peers)}
     ratio = {peer: statistics.median(values) for peer, values in ratios.items()}
     peer = min((p for p in peers if p.quantized), key=ratio.get)
-    plain = min((p for p in peers if not p.quantized), key=ratio.get)
+    plain = min((p for p in peers if not p.quantized), key=ratio.get, default=None)
     result = {
         "model": arguments.model, "on": arguments.device, "batch_size": arguments.batch_size, "precision": arguments.precision,
         "threads": arguments.threads, "starts": arguments.starts, "rounds_per_start": arguments.rounds, "steps_per_round": arguments.steps,
         **machine(),
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
         "peer": peer.name, "ratio": {"median": ratio[peer], "min": min(ratios[peer]), "max": max(ratios[peer])},
-        "ratio_without_codec_in_pytorch": {"peer": plain.name, "median": ratio[plain]},
+        **({"ratio_without_codec_in_pytorch": {"peer": plain.name, "median": ratio[plain]}} if plain else {}),
         "sides": {
             side.name: {"median_ms": side.median(), "round_medians_ms": side.medians(), "ratios": ratios.get(side, [])}
             for side in [ours, *peers]
@@ -113,8 +117,9 @@ def report(ours, peers, arguments):
           f"commit {result['commit']}\n")  # fmt: skip
     print("\n".join(table(ours, ratios)))
     print(f"\n{peer.name} takes {ratio[peer]:.2f} times as long as Qstep ({min(ratios[peer]):.2f}–"
-          f"{max(ratios[peer]):.2f} over {len(ratios[peer])} rounds); without a codec on its side {ratio[plain]:.2f} "
-          f"times.\nwritten: {arguments.output}")  # fmt: skip
+          f"{max(ratios[peer]):.2f} over {len(ratios[peer])} rounds)"
+          + (f"; without a codec on its side {ratio[plain]:.2f} times" if plain else "")
+          + f".\nwritten: {arguments.output}")  # fmt: skip
 
 
 def main():
@@ -127,6 +132,7 @@ def main():
     parser.add_argument("--starts", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round: 6 on the CPU, 200 on a GPU")
+    parser.add_argument("--brief", action="store_true", help="fewer forms of PyTorch, on a GPU")
     parser.add_argument("--program", default=str(ROOT / "build/cpu/apps/bench_step"))
     parser.add_argument("--output", type=pathlib.Path)
     arguments = parser.parse_args()

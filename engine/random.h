@@ -28,12 +28,28 @@ struct Draw4 {
     std::uint32_t word[4];
 };
 
+namespace detail {
+
+/// The whole product.
+QSTEP_HOST_DEVICE inline std::uint64_t multiply_wide(std::uint32_t a, std::uint32_t b) {
+#ifdef __CUDA_ARCH__
+    // nvcc widens constants with their upper bit set to 64 bits, and adds their upper half, which is 0.
+    std::uint64_t product;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+#else
+    return std::uint64_t{a} * b;
+#endif
+}
+
+}  // namespace detail
+
 /// One Philox4x32-10 block: counter (c0..c3), key (k0, k1). Matches Random123's known-answer vectors.
 QSTEP_HOST_DEVICE inline Draw4 philox4x32_10(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
                                              std::uint32_t c3, std::uint32_t k0, std::uint32_t k1) {
     for (int round = 0; round < 10; ++round) {
-        const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0;
-        const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c2;
+        const std::uint64_t p0 = detail::multiply_wide(0xD2511F53u, c0);
+        const std::uint64_t p1 = detail::multiply_wide(0xCD9E8D57u, c2);
         const auto hi0 = static_cast<std::uint32_t>(p0 >> 32), lo0 = static_cast<std::uint32_t>(p0);
         const auto hi1 = static_cast<std::uint32_t>(p1 >> 32), lo1 = static_cast<std::uint32_t>(p1);
         c0 = hi1 ^ c1 ^ k0;

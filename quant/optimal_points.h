@@ -114,8 +114,11 @@ QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s
             const std::int64_t j = (block * kWide + lane + 1) * step - 1;
             return j < n ? j : n - 1;
         };
+        // Both are below 2^32, and a GPU divides 64 bits by subroutine.
+        const std::uint32_t blocks =
+            static_cast<std::uint32_t>(n - 1) / static_cast<std::uint32_t>(kWide * step) + 1;
         group.for_each_argmin(
-            (n - 1) / (kWide * step) + 1, Lines{s.cost, s.slope, s.value},
+            blocks, Lines{s.cost, s.slope, s.value},
             [=](std::int64_t block) {
                 const std::int64_t first = position(block, 0), end = (block + 1) * kWide * step - 1;
                 const std::int64_t right = end < n ? end : n - 1;

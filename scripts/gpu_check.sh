@@ -3,13 +3,15 @@
 # NVIDIA driver and CUDA's libraries (cuDNN 9, cuBLASLt 13), wherever they are; no network. Python 3 for the comparison
 # of steps, PyTorch for that of times, compute-sanitizer for its part: what is missing is skipped, and said.
 #
-#   ./gpu_check.sh [--only PART[,PART..]] [--results FOLDER] [--unpacked FOLDER]
+#   ./gpu_check.sh [--only PART[,PART..]] [--budget SECONDS] [--results FOLDER] [--unpacked FOLDER]
 #
 # Every part runs for itself, within its own time (at most nine minutes), whatever happens to the others. After each,
 # gpu_check.json in the folder of results is written anew, with the last outcome of every part that ever ran there; at
 # the end comes one table. Ends with status 1 if a part failed.
 #
-# --only      these parts alone: --list names them
+# --only      these parts alone, in this order: --list names them. What measures most (step_table, accuracy) runs only
+#             if it is named
+# --budget    seconds for all parts: a part gets what is left at most, and is put off where that is under 20
 # --results   where logs and tables go, results/ here by default
 # --unpacked  where the bundle is unpacked, unpacked/ here by default
 #
@@ -38,7 +40,11 @@ parts=(
     "step_times_bf16 540 step times against PyTorch, bf16"
     "step_times_fp32 540 the same in fp32"
     "training 540 a short training run"
+    "profile 120 where a step's time goes, node by node"
+    "step_table 540 step times of more models, batches and precisions, the fewest rounds"
+    "accuracy 560 200 epochs of ResNet-20 with each of the first codecs"
 )
+only_if_named=" profile step_table accuracy " # measurements for a record, not checks
 program_limit=240 # seconds at most of one test program
 codecs=(standard smart hadamard exponential qsgd terngrad sign natural dorefa fixed)
 
@@ -161,44 +167,52 @@ gpu_tests() {
     echo "$count programs passed, $cases cases ran, $(cat "$results"/test_cuda_*.json | grep -c '"SKIPPED"') skipped"
 }
 
-# dump DEVICE PRECISION CODEC FILE: one step of $model.
+# dump DEVICE PRECISION CODEC FILE: the last of the first $steps steps of $model.
 dump() {
     run "$train" --data synthetic --model "$model" --precision "$2" --quant "$3" --device "$1" --batch-size 32 \
-        --max-steps 1 --seed 1 --dump-step "$4" >"$4.log" 2>&1 || { tail -3 "$4.log" && return 1; }
+        --max-steps "$steps" --seed 1 --dump-step "$4" >"$4.log" 2>&1 || { tail -3 "$4.log" && return 1; }
 }
 
-# What comes before the codec is compared with the CPU's step; what the codec made of the GPU's gradient, bit by bit
-# with what the CPU's makes of the same gradient.
-one_step() {
-    local model="$1" precision codec bad=() count=0 folder="$unpacked/steps"
+# Whether what $codec made of the GPU's gradient in $folder/cuda is, bit by bit, what the CPU makes of it.
+same_codes() {
     local quantize="$unpacked/apps/quantize" compare="$unpacked/scripts/gpu_compare_steps.py"
-    need_gpu && need_program "$train" && need_program "$quantize" && need_python
+    python "$compare" --gradient "$folder/cuda" "$folder/gradient.npy" &&
+        run "$quantize" "$folder/gradient.npy" "$folder/quantized.npy" --quant "$codec" --seed 1 --device cpu \
+            --steps-along-first-axis >"$folder/quantize.log" 2>&1 &&
+        python "$compare" --quantized "$folder/cuda" "$folder/quantized.npy"
+}
+
+# one_step MODEL STEPS: without a codec the step is compared with the CPU's. The steps before one with a codec diverge where
+# a rounding turns over, so there the codec alone is.
+one_step() {
+    local model="$1" steps="$2" precision codec against bad=() count=0 folder="$unpacked/steps"
+    need_gpu && need_program "$train" && need_program "$unpacked/apps/quantize" && need_python
     mkdir -p "$folder"
+    for precision in fp32 bf16; do
+        dump cpu "$precision" none "$folder/cpu_$precision" || { echo "the CPU's step failed" && return 1; }
+    done
     for precision in fp32 tf32 bf16; do
-        # The CPU computes tf32's reference in fp32.
-        dump cpu "${precision/tf32/fp32}" none "$folder/cpu" || { bad+=("CPU $precision") && continue; }
+        against=("$folder/cuda" "$folder/cpu_fp32")
+        if [ "$precision" != fp32 ]; then against=(--precision "$precision" "${against[@]}" "$folder/cpu_bf16"); fi
         for codec in none "${codecs[@]}"; do
             echo "$model, $precision, $codec"
             count=$((count + 1))
-            {
-                dump cuda "$precision" "$codec" "$folder/cuda" &&
-                    python "$compare" --precision "$precision" "$folder/cpu" "$folder/cuda" &&
-                    { [ "$codec" = none ] || {
-                        python "$compare" --gradient "$folder/cuda" "$folder/gradient.npy" &&
-                            run "$quantize" "$folder/gradient.npy" "$folder/quantized.npy" --quant "$codec" \
-                                --seed 1 --device cpu >"$folder/quantize.log" 2>&1 &&
-                            python "$compare" --quantized "$folder/cuda" "$folder/quantized.npy"
-                    }; }
-            } || bad+=("$precision/$codec")
+            dump cuda "$precision" "$codec" "$folder/cuda" || { bad+=("$precision/$codec") && continue; }
+            if [ "$codec" = none ]; then
+                python "$unpacked/scripts/gpu_compare_steps.py" "${against[@]}" || bad+=("$precision")
+            else
+                same_codes || bad+=("$precision/$codec")
+            fi
         done
     done
     rm -rf "$folder"
     if [ "${#bad[@]}" -gt 0 ]; then echo "${#bad[@]} of $count differ: ${bad[*]}" && return 1; fi
     echo "$count steps agree with the CPU, and codecs to the bit"
 }
-one_step_resnet_20() { one_step resnet_20; }
-one_step_alexnet() { one_step alexnet; }
-one_step_simple() { one_step simple; }
+# The first step of a ResNet has no gradient inside its blocks, whose last batch norms start at zero.
+one_step_resnet_20() { one_step resnet_20 3; }
+one_step_alexnet() { one_step alexnet 1; }
+one_step_simple() { one_step simple 1; }
 
 eager_captured() {
     local mode precision runs="$unpacked/runs" options
@@ -269,6 +283,63 @@ training() {
     echo "3 epochs on ${data:-the synthetic set}: $(tail -1 "$results/run/metrics.csv")"
 }
 
+# Nsight Compute, where it is and may, looks at the same step kernel by kernel.
+profile() {
+    local program="$unpacked/apps/bench_step" options precision counters="$results/profile_counters.txt"
+    need_gpu && need_program "$program"
+    for precision in bf16 fp32; do
+        options=(--model resnet_20 --batch-size 128 --precision "$precision" --quant standard --device cuda)
+        run "$program" "${options[@]}" --profile | tee "$results/profile_$precision.txt" || return 1
+    done
+    if command -v ncu >/dev/null; then
+        options=(--clock-control none --launch-skip 200 --launch-count 200 --section SpeedOfLight)
+        find_start "$program"
+        echo 3 | timeout 60 ncu "${options[@]}" "${start[@]}" --model resnet_20 --precision bf16 --quant standard \
+            --device cuda --no-graph >"$counters" 2>&1 || echo "ncu measured nothing: see $counters"
+    fi
+    tail -1 "$results/profile_bf16.txt"
+}
+
+# Ours with each codec, then cells of models, batches and precisions beside PyTorch until the time is used up: those that
+# matter most come first, and each is written for itself.
+step_table() {
+    local program="$unpacked/apps/bench_step" model batch precision codec name cell count=0 started=$SECONDS
+    need_gpu && need_program "$program"
+    for codec in none "${codecs[@]}"; do
+        echo "$codec: $(echo 200 | run "$program" --device cuda --precision bf16 --batch-size 128 --quant "$codec" |
+            tail -1 | cut -d' ' -f1) ms"
+    done | tee "$results/step_codecs.txt"
+    python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
+    for cell in {resnet_20,alexnet}\ {128,64,1024}\ {bf16,fp32,tf32}; do
+        read -r model batch precision <<<"$cell"
+        name="compare_pytorch_cuda_${model}_${batch}_$precision"
+        if [ $((SECONDS - started + 40)) -gt "$GPU_CHECK_LIMIT" ]; then break; fi
+        if python "$unpacked/bench/compare_pytorch.py" --device cuda --model "$model" --batch-size "$batch" --brief \
+            --precision "$precision" --starts 1 --rounds 3 --steps 100 --program "$(started_by "$program")" \
+            --output "$results/$name.json"; then
+            count=$((count + 1))
+        fi
+    done
+    echo "$count of 18 cells measured"
+    [ "$count" -gt 0 ]
+}
+
+# The published schedule and bucket. A codec that does not end in time is stopped, and its last epoch counts.
+accuracy() {
+    local data codec failed=() lines=()
+    need_gpu && need_program "$train"
+    data="$(cifar10)"
+    [ -n "$data" ] || skip "the bundle has no CIFAR-10"
+    for codec in none standard smart exponential hadamard; do
+        rm -rf "$results/accuracy_$codec"
+        run "$train" --data "$data" --device cuda --precision bf16 --quant "$codec" --levels 16 --bucket-size 51200 \
+            --batch-size 64 --lr 0.1 --epochs 200 --seed 1 --output "$results/accuracy_$codec" || failed+=("$codec")
+        lines+=("$codec $(tail -1 "$results/accuracy_$codec/metrics.csv")")
+    done
+    printf '%s\n' "${lines[@]}"
+    if [ "${#failed[@]}" -gt 0 ]; then echo "failed: ${failed[*]}" && return 1; fi
+}
+
 # --- the run ----------------------------------------------------------------------------------------------------
 
 json_text() { printf '%s' "$1" | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'; }
@@ -284,10 +355,10 @@ case "${1:-}" in
         ;;
 esac
 
-only=""
+only="" budget=""
 while [ $# -gt 0 ]; do
     case "$1" in
-        --only | --results | --unpacked)
+        --only | --budget | --results | --unpacked)
             [ $# -ge 2 ] || { say "$1 needs a value." && exit 2; }
             declare "${1#--}=$2"
             shift 2
@@ -300,6 +371,8 @@ done
 for name in ${only//,/ }; do
     printf '%s\n' "${parts[@]}" | grep -q "^$name " || { say "there is no part '$name'." && exit 2; }
 done
+
+if [ -n "$budget" ] && ! [[ "$budget" =~ ^[1-9][0-9]*$ ]]; then say "--budget takes seconds, not '$budget'." && exit 2; fi
 
 mkdir -p "$results/parts" "$unpacked" || exit 1
 results="$(cd "$results" && pwd)" unpacked="$(cd "$unpacked" && pwd)"
@@ -328,13 +401,30 @@ write_report() {
     printf '\n ]\n}\n'
 }
 
+# chosen: entries of `parts` to run.
+chosen=()
+if [ -n "$only" ]; then
+    for name in ${only//,/ }; do
+        for entry in "${parts[@]}"; do [[ "$entry" != "$name "* ]] || chosen+=("$entry"); done
+    done
+else
+    for entry in "${parts[@]}"; do [[ "$only_if_named" == *" ${entry%% *} "* ]] || chosen+=("$entry"); done
+fi
+
 rows=() status=0
-for entry in "${parts[@]}"; do
+for entry in "${chosen[@]}"; do
     read -r name limit what <<<"$entry"
-    if [ -n "$only" ] && [[ ",$only," != *",$name,"* ]]; then continue; fi
+    if [ -n "$budget" ]; then
+        left=$((budget - SECONDS))
+        if [ "$left" -lt 20 ]; then
+            rows+=("$(printf '%-18s %-12s' "$name" "put off")")
+            continue
+        fi
+        if [ "$left" -lt "$limit" ]; then limit=$left; fi
+    fi
     echo "== $name: $what (at most $limit s)"
     started=$SECONDS
-    timeout --kill-after=10 "$limit" bash "$self" --part "$name" 2>&1 | tee "$results/$name.log"
+    GPU_CHECK_LIMIT="$limit" timeout --kill-after=10 "$limit" bash "$self" --part "$name" 2>&1 | tee "$results/$name.log"
     code=${PIPESTATUS[0]} seconds=$((SECONDS - started))
     case "$code" in
         0) outcome=passed ;;

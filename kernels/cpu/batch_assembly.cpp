@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/float_types.h"
 #include "kernels/on_device.h"
 
 namespace qstep {
@@ -37,7 +37,7 @@ template <typename CropOf>
 void gather(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
             const BatchPlace& place, const CropOf& crop_of) {
     const auto* bytes = set.images.as<std::uint8_t>();
-    cpu::with_float_type(images.dtype, "images", [&]<typename T>(T) {
+    with_float_type(images.dtype, "images", [&]<typename T>(T) {
         cpu::parallel_ranges(
             context, labels.count(), 1, kImageBytes, [&](std::int64_t begin, std::int64_t end) {
                 for (std::int64_t row = begin; row < end; ++row) {

@@ -4,9 +4,9 @@
 
 #include "kernels/cpu/batch_norm_finish.h"
 #include "kernels/cpu/batch_norm_loops.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 

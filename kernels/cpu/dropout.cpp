@@ -1,8 +1,8 @@
 // Dropout, by Srivastava et al., 2014, in its inverted form: kept elements are scaled while training.
 #include "kernels/activation.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 

@@ -1,8 +1,8 @@
 // NHWC to and from NCHW: an image is a [H*W, C] matrix to be transposed.
 #include "kernels/layout.h"
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 
@@ -40,7 +40,7 @@ void transpose_gradients(const Shape& nhwc, T* to, bool accumulate, const T* fro
 void nhwc_to_nchw(Context& context, const Tensor& to, const Tensor& from) {
     qstep::detail::check_layouts(from, to);
     const Shape& s = from.shape;
-    cpu::with_float_type(from.dtype, "the NHWC side", [&]<typename T>(T) {
+    with_float_type(from.dtype, "the NHWC side", [&]<typename T>(T) {
         cpu::parallel_ranges(context, s[0], 1, s.count() / s[0], [&](std::int64_t begin, std::int64_t end) {
             transpose_images(s, to.as<T>(), from.as<T>(), begin, end);
         });
@@ -52,7 +52,7 @@ void nchw_to_nhwc(Context& context, const Tensor& to, GradMode mode, const Tenso
     if (mode == GradMode::skip) return;
     const bool accumulate = mode == GradMode::accumulate;
     const Shape& s = to.shape;
-    cpu::with_float_type(to.dtype, "the NHWC side", [&]<typename T>(T) {
+    with_float_type(to.dtype, "the NHWC side", [&]<typename T>(T) {
         cpu::parallel_ranges(context, s[0], 1, s.count() / s[0], [&](std::int64_t begin, std::int64_t end) {
             transpose_gradients(s, to.as<T>(), accumulate, from.as<T>(), begin, end);
         });

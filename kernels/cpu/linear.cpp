@@ -6,12 +6,12 @@
 #include <memory>
 
 #include "kernels/convert.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/onednn_operation.h"
 #include "kernels/cpu/onednn_version.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 

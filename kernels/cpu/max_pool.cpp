@@ -1,9 +1,9 @@
 #include <limits>
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/pooling.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/float_types.h"
 
 namespace qstep::cpu {
 

@@ -8,8 +8,8 @@
 #include "kernels/activation.h"
 
 #include "kernels/convert.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/map.cuh"
+#include "kernels/float_types.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -101,7 +101,7 @@ struct Add {
 
 void relu_forward(Context& context, const Tensor& out, const Tensor& x) {
     check_tensor(out, "out", x.dtype, x.shape);
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         const Relu<T> map{out.as<T>(), x.as<T>()};
         launch_map(context, "relu_forward", map, x.count(), aligned_for_vectors(map.out, map.x));
     });
@@ -111,7 +111,7 @@ void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tens
     if (mode == GradMode::skip) return;
     check_tensor(dx, "dx", dout.dtype, dout.shape);
     check_tensor(out, "out", dout.dtype, dout.shape);
-    cpu::with_float_type(dout.dtype, "dout", [&]<typename T>(T) {
+    with_float_type(dout.dtype, "dout", [&]<typename T>(T) {
         const auto run = [&](const auto& map) {
             launch_map(context, "relu_backward", map, dout.count(),
                        aligned_for_vectors(map.dx, map.dout, map.out));
@@ -126,7 +126,7 @@ void relu_backward(Context& context, const Tensor& dx, GradMode mode, const Tens
 void add_forward(Context& context, const Tensor& out, const Tensor& a, const Tensor& b) {
     check_tensor(out, "out", a.dtype, a.shape);
     check_tensor(b, "b", a.dtype, a.shape);
-    cpu::with_float_type(a.dtype, "a", [&]<typename T>(T) {
+    with_float_type(a.dtype, "a", [&]<typename T>(T) {
         const Add<T> map{out.as<T>(), a.as<T>(), b.as<T>()};
         launch_map(context, "add_forward", map, a.count(), aligned_for_vectors(map.out, map.a, map.b));
     });

@@ -3,8 +3,8 @@
 //
 // Bytes and time at 4.3 TB/s for [128,8,8,64] (0.5 M elements) over the whole image, f32 / bf16, one addition
 // an element: 0.5 us / 0.25 us either way, so that both kernels cost a launch.
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/windows.cuh"
+#include "kernels/float_types.h"
 #include "kernels/pooling.h"
 
 namespace qstep::cuda {
@@ -145,7 +145,7 @@ void launch_backward(Context& context, const PoolShape& shape, T* dx, bool accum
 
 void average_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
     check_pool(shape, x, y);
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
         with_pool_vectors<T>(
@@ -158,7 +158,7 @@ void average_pool_backward(Context& context, const PoolShape& shape, const Tenso
     if (mode == GradMode::skip) return;
     check_pool(shape, dx, dy);
     const bool accumulate = mode == GradMode::accumulate;
-    cpu::with_float_type(dx.dtype, "dx", [&]<typename T>(T) {
+    with_float_type(dx.dtype, "dx", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto* gradient = dy.as<T>();
         with_pool_vectors<T>(

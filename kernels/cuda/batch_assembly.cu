@@ -6,8 +6,8 @@
 // us at 4.3 TB/s. Three dependent reads (place, index, image) and the launch make it some 4 us.
 #include "kernels/batch_assembly.h"
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/vector.cuh"
+#include "kernels/float_types.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -95,7 +95,7 @@ void gather(Context& context, const Tensor& images, const Tensor& labels, const 
                          seed};
     QSTEP_CHECK(aligned_for_vectors(from.images, static_cast<std::byte*>(images.data)),
                 "data sets and batches of images begin at multiples of 16 bytes");
-    cpu::with_float_type(images.dtype, "images", [&]<typename T>(T) {
+    with_float_type(images.dtype, "images", [&]<typename T>(T) {
         launch(context, "gather_batch", gather_kernel<T, kTraining>, {labels.count(), kThreads}, from,
                images.as<T>(), labels.as<std::int32_t>());
     });

@@ -6,9 +6,9 @@
 //   apply             8 / 4, with a residual 12 / 6            3.9 us / 2.0 us, 5.9 us / 2.9 us
 //   backward apply    12 / 6, accumulating 16 / 8              5.9 us / 2.9 us, 7.8 us / 3.9 us
 #include "kernels/batch_norm.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/columns.cuh"
 #include "kernels/cuda/device/map.cuh"
+#include "kernels/float_types.h"
 
 namespace qstep::cuda {
 
@@ -221,7 +221,7 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
     check_per_channel(parameters.beta, "beta", stats);
     check_tensor(out, "out", y.dtype, y.shape);
     if (residual) check_tensor(residual, "residual", y.dtype, y.shape);
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Normalisation<T> data{out.as<T>(),
                                     y.as<T>(),
                                     residual ? residual.as<T>() : nullptr,
@@ -248,7 +248,7 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
     check_tensor(dy, "dy", y.dtype, y.shape);
     check_tensor(dz, "dz", y.dtype, y.shape);
     const bool accumulate = mode == GradMode::accumulate;
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Backward<T> data{dy.as<T>(),
                                dz.as<T>(),
                                y.as<T>(),

@@ -11,10 +11,10 @@
 // and some 5 operations an element. The end of the job reads 16 bytes per channel and block from the cache,
 // about a microsecond.
 #include "kernels/batch_norm.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cuda/arrival_counters.h"
 #include "kernels/cuda/device/columns.cuh"
+#include "kernels/float_types.h"
 
 namespace qstep::cuda {
 
@@ -272,7 +272,7 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
                                parameters.running_var.as<float>(),
                                static_cast<double>(parameters.eps),
                                static_cast<double>(parameters.momentum)};
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         if (channels % kVectorOf<T> == 0 && aligned_for_vectors(y.as<T>()))
             launch_statistics<T, kVectorOf<T>>(context, y, rows, channels, to);
         else
@@ -291,7 +291,7 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
     if (out) check_tensor(out, "out", y.dtype, y.shape);
     QSTEP_CHECK(out || dz.data == dout.data, "without a ReLU dz is dout and must be the same tensor");
     const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
-    cpu::with_float_type(y.dtype, "y", [&]<typename T>(T) {
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Gradients<T> data{dz.as<T>(),         dout.as<T>(),           out ? out.as<T>() : nullptr,
                                 y.as<T>(),          stats.mean.as<float>(), stats.inv_std.as<float>(),
                                 dgamma.as<float>(), dbeta.as<float>()};

@@ -3,8 +3,8 @@
 // 8 / 4 bytes an element (f32 / bf16; accumulating 12 / 6) and a quarter of a Philox block, some 15 integer
 // operations; [128,4096] (0.5 M elements, AlexNet) takes 1.0 us / 0.5 us at 4.3 TB/s.
 #include "kernels/activation.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/map.cuh"
+#include "kernels/float_types.h"
 
 namespace qstep::cuda {
 
@@ -69,7 +69,7 @@ void dropout(Context& context, const Tensor& to, GradMode mode, const Tensor& fr
     check_tensor(key.step, "step", DType::i64, {1});
     const RandomStream stream{key.seed + (std::uint64_t{key.layer} << 32), Purpose::dropout, 0};
     const float scale = 1.0f / (1.0f - probability);
-    cpu::with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {
+    with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {
         const auto run = [&](const auto& map) {
             launch_map(context, "dropout", map, from.count(), aligned_for_vectors(map.to, map.from));
         };

@@ -6,8 +6,8 @@
 #include "kernels/layout.h"
 
 #include "kernels/convert.h"
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/launch.h"
+#include "kernels/float_types.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) transpose_kernel(Transposition size,
 
 void transpose(Context& context, const Transposition& size, const Tensor& to, bool accumulate,
                const Tensor& from) {
-    cpu::with_float_type(to.dtype, "the transposed tensor", [&]<typename T>(T) {
+    with_float_type(to.dtype, "the transposed tensor", [&]<typename T>(T) {
         const auto kernel = accumulate ? transpose_kernel<T, true> : transpose_kernel<T, false>;
         launch(context, "transpose_layout", kernel, {size.blocks(), kThreads}, size, to.as<T>(),
                from.as<T>());

@@ -4,8 +4,8 @@
 // Bytes and time at 4.3 TB/s for [128,16,16,64] (2.1 M elements), windows of 2 (AlexNet), f32 / bf16:
 //   forward    1.25 elements of memory and 4 comparisons an input      2.4 us / 1.2 us
 //   backward   x, dx and a quarter dy, 3 comparisons an input          4.4 us / 2.2 us
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/windows.cuh"
+#include "kernels/float_types.h"
 #include "kernels/pooling.h"
 
 namespace qstep::cuda {
@@ -108,7 +108,7 @@ void launch_backward(Context& context, const PoolShape& shape, T* dx, bool accum
 
 void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
     check_pool(shape, x, y);
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
         with_pool_vectors<T>(
@@ -122,7 +122,7 @@ void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& d
     check_pool(shape, x, dy);
     check_tensor(dx, "dx", x.dtype, shape.x());
     const bool accumulate = mode == GradMode::accumulate;
-    cpu::with_float_type(x.dtype, "x", [&]<typename T>(T) {
+    with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto *gradient = dy.as<T>(), *from = x.as<T>();
         with_pool_vectors<T>(

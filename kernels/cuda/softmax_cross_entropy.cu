@@ -6,8 +6,8 @@
 // is a single block, so that the sum over the batch needs no second one; each 128 rows take it about 2 us.
 #include "kernels/softmax_cross_entropy.h"
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/float_types.h"
 
 namespace qstep::cuda {
 
@@ -110,7 +110,7 @@ void softmax_cross_entropy_forward(Context& context, const Tensor& loss, const T
     check_logits(logits, labels);
     check_tensor(loss, "loss", DType::f32, {1});
     check_tensor(metrics, "metrics", DType::f64, {2});
-    cpu::with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
+    with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
         launch(context, "softmax_cross_entropy_forward", forward_kernel<T>, {1, kForwardThreads},
                loss.as<float>(), metrics.as<double>(), logits.as<T>(), labels.as<std::int32_t>(),
                logits.shape[0], static_cast<int>(logits.shape[1]));
@@ -123,7 +123,7 @@ void softmax_cross_entropy_backward(Context& context, const Tensor& dlogits, con
     check_tensor(dlogits, "dlogits", logits.dtype, logits.shape);
     constexpr int kRowsOfBlock = kBackwardThreads / kRowThreads;
     const std::int64_t rows = logits.shape[0];
-    cpu::with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
+    with_float_type(logits.dtype, "logits", [&]<typename T>(T) {
         launch(context, "softmax_cross_entropy_backward", backward_kernel<T>,
                {(rows + kRowsOfBlock - 1) / kRowsOfBlock, kBackwardThreads}, dlogits.as<T>(), logits.as<T>(),
                labels.as<std::int32_t>(), rows, static_cast<int>(logits.shape[1]),

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/cpu/float_types.h"
 #include "kernels/cuda/device/launch.h"
+#include "kernels/float_types.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -166,7 +166,7 @@ std::optional<WeightLayout> weight_layout(const Context&, WeightUse use, const S
 
 void make_weight_copies(Context& context, std::span<const WeightCopy> copies) {
     in_batches(copies, &WeightCopy::weight, &WeightCopy::copy, [&](const Batch& batch) {
-        cpu::with_float_type(batch.dtype(), "copies of weights", [&]<typename T>(T) {
+        with_float_type(batch.dtype(), "copies of weights", [&]<typename T>(T) {
             launch(context, "make_weight_copies", make_copies_kernel<T>, batch.shape(), batch.table());
         });
     });
@@ -174,7 +174,7 @@ void make_weight_copies(Context& context, std::span<const WeightCopy> copies) {
 
 void collect_weight_gradients(Context& context, std::span<const WeightCopy> copies) {
     in_batches(copies, &WeightCopy::gradient, &WeightCopy::copy_gradient, [&](const Batch& batch) {
-        cpu::with_float_type(batch.dtype(), "copies of gradients", [&]<typename T>(T) {
+        with_float_type(batch.dtype(), "copies of gradients", [&]<typename T>(T) {
             launch(context, "collect_weight_gradients", collect_kernel<T>, batch.shape(), batch.table());
         });
     });

@@ -183,11 +183,18 @@ class BlockGroup {
         int last = 0;
         while (std::uint32_t{1} << last < count) ++last;
         __syncthreads();
-        for (int block = 1; block <= last; ++block) {
-            exchange_pairs(keys, count, block - 1, (std::uint32_t{2} << (block - 1)) - 1);
-            for (int bit = block - 2; bit >= 0; --bit)
-                exchange_pairs(keys, count, bit, std::uint32_t{1} << bit);
-        }
+        for (int block = 1; block <= last; ++block)
+            for (int bit = block - 1; bit >= 0; --bit) {
+                const std::uint32_t span = std::uint32_t{2} << bit;
+                exchange_pairs(keys, count, bit, bit == block - 1 ? span - 1 : span / 2);
+                // Keys that were exchanged within runs of two a lane are the warp's own, until others come
+                // in.
+                const std::uint32_t next = bit > 0 ? span / 2 : std::uint32_t{2} << block;
+                if (span <= 2 * kWarp && next <= 2 * kWarp && !(bit == 0 && block == last))
+                    __syncwarp();
+                else
+                    __syncthreads();
+            }
     }
 
     template <typename F>
@@ -200,32 +207,17 @@ class BlockGroup {
         __syncthreads();
     }
 
-    /// Few lanes: several threads of a warp a lane. Many: a thread a lane, four indices at a time.
+    /// A thread looks for the best of several lanes of a block at once, which share what is loaded of a line;
+    /// where there are threads enough, several of a warp share the indices.
     template <typename Range, typename Target, typename Store>
     __device__ void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
                                     Store store) const {
-        constexpr int kLanes = static_cast<int>(kArgminBlock);
-        const int items = static_cast<int>(blocks) * kLanes;
-        int team = 1;
-        while (team < kWarp && 2 * team * items <= size_) team *= 2;
-        if (team == 1) {
-            for (int item = rank_; item < items; item += size_) {
-                const Best best =
-                    search<4>(lines, range(item / kLanes), target(item / kLanes, item % kLanes), 0);
-                store(item / kLanes, item % kLanes, best.index, best.cost);
-            }
-            return;
-        }
-        // All are settled at once: there are at least twice as many threads.
-        const int item = rank_ / team, block = item / kLanes, lane = item % kLanes;
-        Best best;
-        if (item < items) best = search<1>(lines, range(block), target(block, lane), rank_ % team, team);
-        for (int offset = team / 2; offset > 0; offset /= 2) {
-            const Best other{__shfl_xor_sync(kAllLanes, best.cost, offset),
-                             __shfl_xor_sync(kAllLanes, best.index, offset)};
-            if (other.cost < best.cost || (other.cost == best.cost && other.index < best.index)) best = other;
-        }
-        if (item < items && rank_ % team == 0) store(block, lane, best.index, best.cost);
+        constexpr int kLanes = static_cast<int>(kArgminBlock), kFew = 2, kMany = 4;
+        const int count = static_cast<int>(blocks);
+        if (count * (kLanes / kFew) * kWarp <= size_)
+            search_blocks<kFew>(count, lines, range, target, store);
+        else
+            search_blocks<kMany>(count, lines, range, target, store);
     }
 
     /// The sum f(0) + f(1) + ... in turn, the values read by all threads and added by one. In all threads.
@@ -249,28 +241,78 @@ class BlockGroup {
     struct Best {
         double cost = std::numeric_limits<double>::infinity();
         int index = std::numeric_limits<int>::max();
+
+        __device__ void offer(double other, int at) {
+            const bool better = other < cost;
+            cost = better ? other : cost;
+            index = better ? at : index;
+        }
     };
 
-    /// The first least line at the target among kTogether at low + first, as many at stride further, ...;
-    /// lines beyond the range are looked at too, and ignored.
-    template <int kTogether>
-    __device__ static Best search(const Lines& lines, const IndexRange& range, const LineTarget& target,
-                                  int first, int stride = kTogether) {
-        static_assert(kTogether <= kArgminPadding + 1);
-        const int high = static_cast<int>(range.high < target.last ? range.high : target.last);
-        Best best;
-        for (int begin = static_cast<int>(range.low) + first; begin <= high; begin += stride) {
-            double costs[kTogether];
-#pragma unroll
-            for (int k = 0; k < kTogether; ++k) costs[k] = lines.at(begin + k, target.value, target.slope);
-#pragma unroll
-            for (int k = 0; k < kTogether; ++k) {
-                const bool better = costs[k] < best.cost && begin + k <= high;
-                best.cost = better ? costs[k] : best.cost;
-                best.index = better ? begin + k : best.index;
-            }
+    /// What Lines has at an index.
+    struct Line {
+        double cost, slope, value;
+
+        __device__ double at(const LineTarget& target) const {
+            return Lines{&cost, &slope, &value}.at(0, target.value, target.slope);
         }
-        return best;
+    };
+
+    template <int kTogether, typename Range, typename Target, typename Store>
+    __device__ void search_blocks(int blocks, const Lines& lines, Range range, Target target,
+                                  Store store) const {
+        constexpr int kParts = static_cast<int>(kArgminBlock) / kTogether;
+        const int items = blocks * kParts;
+        int team = 1;
+        while (team < kWarp && 2 * team * items <= size_) team *= 2;
+        for (int base = 0; base < items; base += size_ / team) {
+            const int item = base + rank_ / team, block = item / kParts, lane = item % kParts * kTogether;
+            Best best[kTogether];
+            if (item < items) {
+                LineTarget targets[kTogether];
+#pragma unroll
+                for (int k = 0; k < kTogether; ++k) targets[k] = target(block, lane + k);
+                search(best, lines, range(block), targets, rank_ % team, team);
+            }
+            for (int offset = team / 2; offset > 0; offset /= 2)
+#pragma unroll
+                for (int k = 0; k < kTogether; ++k) {
+                    const Best other{__shfl_xor_sync(kAllLanes, best[k].cost, offset),
+                                     __shfl_xor_sync(kAllLanes, best[k].index, offset)};
+                    if (other.cost < best[k].cost ||
+                        (other.cost == best[k].cost && other.index < best[k].index))
+                        best[k] = other;
+                }
+            if (item < items && rank_ % team == 0)
+#pragma unroll
+                for (int k = 0; k < kTogether; ++k) store(block, lane + k, best[k].index, best[k].cost);
+        }
+    }
+
+    /// The first least line at each target, whose `last` ascend, among those at low + first, one a stride
+    /// further, ...
+    template <int kTogether>
+    __device__ static void search(Best (&best)[kTogether], const Lines& lines, const IndexRange& range,
+                                  const LineTarget (&targets)[kTogether], int first, int stride) {
+        const int high = static_cast<int>(range.high);
+        const auto last = [&](int k) {
+            const int of_target = static_cast<int>(targets[k].last);
+            return of_target < high ? of_target : high;
+        };
+        int i = static_cast<int>(range.low) + first;
+        // Up to here a line is for all of them.
+#pragma unroll 2
+        for (; i <= last(0); i += stride) {
+            const Line line{lines.cost[i], lines.slope[i], lines.value[i]};
+#pragma unroll
+            for (int k = 0; k < kTogether; ++k) best[k].offer(line.at(targets[k]), i);
+        }
+        for (; i <= last(kTogether - 1); i += stride) {
+            const Line line{lines.cost[i], lines.slope[i], lines.value[i]};
+#pragma unroll
+            for (int k = 0; k < kTogether; ++k)
+                if (i <= last(k)) best[k].offer(line.at(targets[k]), i);
+        }
     }
 
     /// Adds up storage_.lanes; waits before and behind.
@@ -309,7 +351,7 @@ class BlockGroup {
         __syncthreads();
     }
 
-    /// Puts keys[i], i with bit `bit` clear, and keys[i ^ mask] in order; a barrier behind.
+    /// Puts keys[i], i with bit `bit` clear, and keys[i ^ mask] in order.
     __device__ void exchange_pairs(std::uint32_t* keys, std::uint32_t n, int bit, std::uint32_t mask) const {
         const std::uint32_t low = (std::uint32_t{1} << bit) - 1;
         const std::uint32_t pairs = (n + 2 * low + 1) >> (bit + 1) << bit;
@@ -323,7 +365,6 @@ class BlockGroup {
                 keys[partner] = a;
             }
         }
-        __syncthreads();
     }
 
     Storage& storage_;

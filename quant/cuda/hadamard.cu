@@ -19,11 +19,20 @@ __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_hadamard_kernel(Task task, Sink stored_sink, std::int64_t padded, double* run_spreads) {
     const Sink sink = stored_sink.ready();
     const Draws draws = task.draws();
-    for_each_in_run<kWarp>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
+    if constexpr (kWholeTiles<Tile, Sink>)
+        if (fills_tiles<Tile>(task, sink))
+            return for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
+                constexpr int kCapacity = Tile::kCapacity;
+                const AllSlots<kCapacity> slots{bucket * kCapacity};
+                return rotate_and_quantize<Tile>(
+                    task, draws, sink, TileBucket<AllSlots<kCapacity>>{bucket, slots, kCapacity, slots.base});
+            });
+    for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;
-        const TileBucket of_run{bucket, exists ? task.buckets.begin(bucket) : 0, n,
-                                static_cast<int>(StreamLayout::padded_to(n)), exists ? bucket * padded : 0};
-        return rotate_and_quantize<Tile>(task, draws, sink, of_run);
+        const Slots slots{exists ? task.buckets.begin(bucket) : 0, 0, n};
+        const int length = static_cast<int>(StreamLayout::padded_to(n));
+        return rotate_and_quantize<Tile>(
+            task, draws, sink, TileBucket<Slots>{bucket, slots, length, exists ? bucket * padded : 0});
     });
 }
 
@@ -100,6 +109,8 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
   private:
     /// 32 MiB of floats.
     static constexpr std::int64_t kWaveElements = std::int64_t{1} << 23;
+    /// Of a tile that takes any bucket's quads.
+    static constexpr std::int64_t kLeastSlots = 128;
 
     /// Parts of `memory`; their size to *bytes. Small buckets need their spreads alone.
     LongHadamard long_memory(char* memory, std::int64_t* bytes) const {
@@ -145,10 +156,10 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
 
     template <typename Sink>
     void in_registers(Context& context, const Task& task, const Sink& sink, double* run_spreads) {
-        // A whole warp a bucket, however small it is.
-        with_tile_for(std::max<std::int64_t>(padded_, kWarp * 4), [&](auto* tile) {
+        // The smallest tiles are for buckets of a few elements, of which there are not many to gain here.
+        with_tile_for(std::max<std::int64_t>(padded_, kLeastSlots), [&](auto* tile) {
             using Tile = std::remove_pointer_t<decltype(tile)>;
-            if constexpr (Tile::kThreads == kWarp)
+            if constexpr (Tile::kCapacity >= kLeastSlots)
                 qstep::cuda::launch(context, "hadamard", small_hadamard_kernel<Tile, Sink>,
                                     run_shape<Tile, Sink>(task.buckets), task, sink, padded_, run_spreads);
         });

@@ -1,8 +1,15 @@
-// Hadamard on a bucket in the registers of a warp: transform, round and transform back in one pass.
+// Hadamard on a bucket in the registers of a warp or half of one: transform, round and transform back in one
+// pass.
 //
-// Of a slot's bits the lowest two are the element of a quad, the next five the thread, the rest the quad:
-// seven or more stages exchange with other threads by shuffles, the others stay within a thread. An element
-// takes some 80 instructions, which is what 75 % of a copy's rate leaves time for on an H200.
+// Of a slot's bits the lowest two are the element of a quad, the next four or five the thread, the rest the
+// quad: four or five stages exchange with other threads by shuffles, the others stay within a thread.
+//
+// 8 bytes an element: 64 M elements move in 125 us at 4.3 TB/s, in which an H200 issues 58 to 62 instructions
+// an element. For buckets of 512 an element takes some 85: 44 are those of `standard`, 26 the two transforms
+// (a stage within a thread is one addition, one between threads a shuffle and an addition, 18 and 4 both
+// ways), 15 signs, scale, cut and the second range. So some 60 % of a copy's rate, 210 us, is to be expected.
+// Going through shared memory instead of 4 shuffles needs two ways there and back for a vector, since
+// rounding wants whole quads in a thread: as many accesses as shuffles, and 3 instructions an element less.
 #pragma once
 
 #include "quant/cuda/small_buckets.cuh"
@@ -38,8 +45,8 @@ class TileSigns {
         Draw4 draw{};
 #pragma unroll
         for (int v = 0; v < Tile::kQuads; ++v) {
-            // The words of four neighbours are one block; quads of a thread are 128 elements apart, so the
-            // block changes with the run of signs alone.
+            // The words of four neighbours are one block; quads of a thread are a multiple of 16 elements
+            // apart, so the block changes with the run of signs alone.
             const std::uint64_t e = begin + static_cast<std::uint64_t>(tile.slot(v));
             if (e / Signs::kRun != drawn) {
                 drawn = e / Signs::kRun;
@@ -64,10 +71,38 @@ class TileSigns {
     std::uint32_t bits_[kWords];
 };
 
+/// The same of a tile that is whole runs of signs: a word has the bits of all of a thread's quads in a run.
+template <typename Tile>
+class WholeTileSigns {
+  public:
+    /// begin % kCapacity = 0.
+    __device__ WholeTileSigns(const Tile& tile, const Signs& signs, std::int64_t begin) {
+        const auto first = static_cast<std::uint32_t>(tile.slot(0));
+        const std::uint64_t block = static_cast<std::uint64_t>(begin) / kRun * (kWords / 4);
+#pragma unroll
+        for (int run = 0; run < kRuns; ++run) {
+            const Draw4 draw = signs.stream.block(block + (run * (kWords / 4) + first % kWords / 4));
+#pragma unroll
+            for (int c = 0; c < 4; ++c) words_[run][c] = draw.word[c] >> first / kWords;
+        }
+    }
+
+    __device__ std::uint32_t of(int quad, int c) const {
+        constexpr int kBits = Tile::kStride / kWords;
+        return words_[quad / kQuads][c] << (31 - quad % kQuads * kBits) & 0x80000000u;
+    }
+
+  private:
+    static constexpr int kRun = static_cast<int>(Signs::kRun), kWords = static_cast<int>(Signs::kWords);
+    static constexpr int kQuads = kRun / Tile::kStride;
+    static constexpr int kRuns = Tile::kCapacity / kRun;
+
+    std::uint32_t words_[kRuns][4];
+};
+
 /// The stages h = 1, 2, ... padded / 2.
 template <typename Tile>
 __device__ void walsh_hadamard(Tile& tile, int padded) {
-    static_assert(Tile::kThreads == kWarp);
 #pragma unroll
     for (int h = 1; h < 4; h *= 2)
         if (h < padded)
@@ -81,17 +116,20 @@ __device__ void walsh_hadamard(Tile& tile, int padded) {
                         tile.x[v][c + h] = a - b;
                     }
 #pragma unroll
-    for (int apart = 1; apart < kWarp; apart *= 2)
-        if (4 * apart < padded) {
-            // a + b or a - b: the multiplication is exact, so this rounds once like the other.
-            const float factor = threadIdx.x & apart ? -1.0f : 1.0f;
+    for (int apart = 1; apart < Tile::kThreads; apart *= 2) {
+        // The bucket beside this one in the warp may have another length, and takes part.
+        const bool wanted = 4 * apart < padded;
+        // a + b or a - b: the multiplication is exact, so this rounds once like the other.
+        const float factor = threadIdx.x & apart ? -1.0f : 1.0f;
 #pragma unroll
-            for (int v = 0; v < Tile::kQuads; ++v)
+        for (int v = 0; v < Tile::kQuads; ++v)
 #pragma unroll
-                for (int c = 0; c < 4; ++c)
-                    tile.x[v][c] =
-                        fmaf(tile.x[v][c], factor, __shfl_xor_sync(kAllLanes, tile.x[v][c], apart));
-        }
+            for (int c = 0; c < 4; ++c) {
+                float& x = tile.x[v][c];
+                const float other = __shfl_xor_sync(kAllLanes, x, apart);
+                x = wanted ? fmaf(x, factor, other) : x;
+            }
+    }
 #pragma unroll
     for (int w = 1; w < Tile::kQuads; w *= 2)
         if (Tile::kStride * w < padded)
@@ -106,48 +144,62 @@ __device__ void walsh_hadamard(Tile& tile, int padded) {
                     }
 }
 
-/// A bucket of n elements from `begin` on; 0 < n <= padded <= the tile's capacity, or n = 0 and padded = 1
-/// for one that does not exist. draw: element whose word belongs to slot 0.
+/// A bucket. elements: where they lie, with shift = 0 and 0 < end <= padded <= the tile's capacity, or end =
+/// 0 and padded = 1 for one that does not exist. draw: element whose word belongs to slot 0.
+template <typename Where>
 struct TileBucket {
-    std::int64_t number, begin;
-    int n, padded;
+    std::int64_t number;
+    Where elements;
+    int padded;
     std::int64_t draw;
 };
 
+/// The slots of the rotated bucket.
+inline __device__ Slots rotated_slots(const Slots&, int padded) {
+    return {0, 0, padded};
+}
+template <int kCapacity>
+__device__ AllSlots<kCapacity> rotated_slots(const AllSlots<kCapacity>&, int) {
+    return {0};
+}
+
 /// Returns the spread.
-template <typename Tile, typename Sink>
+template <typename Tile, typename Sink, typename Where>
 __device__ double rotate_and_quantize(const Task& task, const Draws& draws, const Sink& sink,
-                                      const TileBucket& bucket) {
-    const int thread = static_cast<int>(threadIdx.x) % kWarp;
+                                      const TileBucket<Where>& bucket) {
+    const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads;
     Tile tile(thread);
-    const Slots elements{bucket.begin, 0, bucket.n}, rotated{0, 0, bucket.padded};
-    const bool vectors = task.vectors && bucket.begin % 4 == 0;
+    const Where& elements = bucket.elements;
+    const auto rotated = rotated_slots(elements, bucket.padded);
+    const bool vectors = Where::kAll || (task.vectors && elements.base % 4 == 0);
     tile.load(task.in, elements, vectors, 0.0f);
-    const TileSigns<Tile> signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0},
-                                bucket.begin);
+    using TheSigns = std::conditional_t<Where::kAll, WholeTileSigns<Tile>, TileSigns<Tile>>;
+    const TheSigns signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0}, elements.base);
     const Hadamard::Scale scale =
-        Hadamard::scale(tile.extent([](float x) { return fabsf(x); }), bucket.padded);
+        Hadamard::scale(tile.template extent<false>([](float x) { return fabsf(x); }), bucket.padded);
     tile.for_each([&](float& x, int v, int c) {
         x = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x * scale.forward) ^ signs.of(v, c));
     });
     walsh_hadamard(tile, bucket.padded);
     // What is beyond the vector must neither change its range nor add to its spread.
-    tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], 0));
-    const Standard::Fit fit =
-        Standard::fit_of(tile.extent([](float x) { return x; }), bucket.padded, task.parameters);
+    const int first_lane = static_cast<int>(threadIdx.x) % kWarp - thread;
+    tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], first_lane));
+    const Standard::Fit fit = Standard::fit_of(tile.template extent<true, false>([](float x) { return x; }),
+                                               bucket.padded, task.parameters);
     tile.refill(rotated, fit.low);
     const Standard::Rounder rounder(fit);
     const Standard::Decoder decoder(fit);
-    const double shares = tile.round(rounder, draws, bucket.draw, bucket.padded,
-                                     [=](std::uint32_t code) { return left_by<Standard, Sink>(decoder, code); });
+    const double shares = tile.round(rounder, draws, bucket.draw, rotated, [=](std::uint32_t code) {
+        return left_by<Standard, Sink>(decoder, code);
+    });
     const double spread =
         scale.finite ? shares * rounder.scale() * scale.variance : std::numeric_limits<double>::quiet_NaN();
     if constexpr (Sink::kCodes) {
         if (!scale.finite) tile.fill(0.0f);
-        if (bucket.n > 0)
-            sink.put_header(bucket.number, thread, kWarp,
+        if (elements.end > 0)
+            sink.put_header(bucket.number, thread, Tile::kThreads,
                             [&](std::int64_t i) { return Hadamard::header_word(scale, fit, i); });
-        store_codes(tile, sink, Slots{0, 0, bucket.n > 0 ? bucket.padded : 0}, bucket.number,
+        store_codes(tile, sink, Slots{0, 0, elements.end > 0 ? bucket.padded : 0}, bucket.number,
                     task.buckets.buckets_per_run());
     } else {
         walsh_hadamard(tile, bucket.padded);
@@ -161,7 +213,7 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
             x = fminf(fmaxf(value, -kLargest), kLargest) + 0.0f;
         });
         if (!scale.finite) tile.fill(kNotANumber);
-        tile.store(sink, elements, vectors && sink.vectors());
+        tile.store(sink, elements, Where::kAll || (vectors && sink.vectors()));
     }
     return spread;
 }

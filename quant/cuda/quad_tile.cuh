@@ -21,6 +21,7 @@ using qstep::cuda::kWarp;
 struct Slots {
     std::int64_t base;
     int shift, end;
+    static constexpr bool kAll = false;
 
     /// n elements from `begin` on.
     static __device__ Slots of(std::int64_t begin, int n) {
@@ -29,6 +30,18 @@ struct Slots {
     }
     __device__ bool holds(int slot) const { return slot >= shift && slot < end; }
     __device__ bool holds_quad(int slot) const { return slot >= shift && slot + 4 <= end; }
+};
+
+/// The same of a bucket that fills a tile of kCapacity slots; so do all but the last, and base % kCapacity =
+/// 0.
+template <int kCapacity>
+struct AllSlots {
+    std::int64_t base;
+    static constexpr int shift = 0, end = kCapacity;
+    static constexpr bool kAll = true;
+
+    static __device__ bool holds(int) { return true; }
+    static __device__ bool holds_quad(int) { return true; }
 };
 
 template <int Threads, int Quads>
@@ -50,53 +63,58 @@ class QuadTile {
     __device__ int slot(int quad) const { return 4 * thread_ + kStride * quad; }
 
     /// Slots without an element get `rest`.
-    __device__ void load(const float* in, const Slots& slots, bool vectors, float rest) {
-        const float* from = in + slots.base;
+    template <typename Where>
+    __device__ void load(const float* in, const Where& slots, bool vectors, float rest) {
+        const float* from = in + slots.base + 4 * thread_;
 #pragma unroll
         for (int v = 0; v < kQuads; ++v) {
+            const float* quad = from + kStride * v;
             if (vectors && slots.holds_quad(slot(v))) {
-                load_floats(x[v], from + slot(v));
+                load_floats(x[v], quad);
             } else {
 #pragma unroll
-                for (int c = 0; c < 4; ++c) x[v][c] = slots.holds(slot(v) + c) ? from[slot(v) + c] : rest;
+                for (int c = 0; c < 4; ++c) x[v][c] = slots.holds(slot(v) + c) ? quad[c] : rest;
             }
         }
     }
 
     /// Slots without an element get `rest` instead of what they hold.
-    __device__ void refill(const Slots& slots, float rest) {
-        if (slots.shift == 0 && slots.end == kCapacity) return;
-#pragma unroll
-        for (int v = 0; v < kQuads; ++v)
-#pragma unroll
-            for (int c = 0; c < 4; ++c)
-                if (!slots.holds(slot(v) + c)) x[v][c] = rest;
+    template <typename Where>
+    __device__ void refill(const Where& slots, float rest) {
+        if constexpr (!Where::kAll) {
+            if (slots.shift == 0 && slots.end == kCapacity) return;
+            for_each([&](float& value, int v, int c) {
+                if (!slots.holds(slot(v) + c)) value = rest;
+            });
+        }
     }
 
-    /// Extent of f(x) over all slots, in all threads.
-    template <typename F>
+    /// Extent of f(x) over all slots, in all threads; low only if kLow, finite only if kFinite.
+    template <bool kLow = true, bool kFinite = true, typename F>
     __device__ Extent extent(F f) const {
-        float low = std::numeric_limits<float>::infinity(), high = -low;
-        std::uint32_t largest = 0;
+        float low = std::numeric_limits<float>::infinity(), high = -low, odd = 0;
 #pragma unroll
         for (int v = 0; v < kQuads; ++v)
 #pragma unroll
             for (int c = 0; c < 4; ++c) {
                 const float value = f(x[v][c]);
-                const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu;
-                low = fminf(low, value);
+                if constexpr (kLow) low = fminf(low, value);
                 high = fmaxf(high, value);
-                largest = magnitude > largest ? magnitude : largest;
+                // Stays 0 as long as all are finite; then NaN.
+                if constexpr (kFinite) odd = fmaf(value, 0.0f, odd);
             }
 #pragma unroll
         for (int offset = kThreads / 2; offset > 0; offset /= 2) {
-            low = fminf(low, __shfl_xor_sync(kAllLanes, low, offset));
+            if constexpr (kLow) low = fminf(low, __shfl_xor_sync(kAllLanes, low, offset));
             high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, offset));
-            const std::uint32_t other = __shfl_xor_sync(kAllLanes, largest, offset);
-            largest = other > largest ? other : largest;
         }
+        if constexpr (!kFinite) return {low + 0.0f, high + 0.0f, true};
+        // Which of a warp's threads have met one that is not; of those, the ones of this bucket.
+        const unsigned not_finite = __ballot_sync(kAllLanes, odd != 0.0f);
+        constexpr unsigned kOurs = kThreads == kWarp ? kAllLanes : (1u << kThreads) - 1;
+        const int first = static_cast<int>(threadIdx.x) % kWarp / kThreads * kThreads;
         // + 0 turns -0 into +0: which zero wins depends on the order.
-        return {low + 0.0f, high + 0.0f, largest < 0x7f800000u};
+        return {low + 0.0f, high + 0.0f, (not_finite >> first & kOurs) == 0};
     }
 
     /// Lanes of a sum over the slots, of which a thread has four a set. None has more than kFloatTerms.
@@ -155,21 +173,21 @@ class QuadTile {
     }
 
     /// x = put(code of x). The word of slot p is that of element `first` + p; `first` is a multiple of 4
-    /// unless `end` is below 4, in a tile of one quad a thread. Slots from `end` on stay. Returns the spread
-    /// before scaling.
-    template <typename Rounder, typename Put>
-    __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first, int end,
-                            Put put) {
+    /// unless slots.end is below 4, in a tile of one quad a thread, and of kCapacity if Where::kAll. Slots
+    /// from slots.end on stay. Returns the spread before scaling.
+    template <typename Rounder, typename Where, typename Put>
+    __device__ double round(const Rounder& rounder, const Draws& draws, std::int64_t first,
+                            const Where& slots, Put put) {
         typename Rounder::Code code;
         Lanes<decltype(rounder(0.0f, 0u, code))> lanes;
-        const std::uint64_t block =
-            static_cast<std::uint64_t>(first) / 4 + static_cast<std::uint64_t>(thread_);
+        // A few quads draw together: they share the keys of Philox's rounds.
+        constexpr int kTogether = kQuads < 2 ? kQuads : 2;
+        Draw4 drawn[kTogether];
 #pragma unroll
-        for (int v = 0; v < kQuads; ++v)
-            if (slot(v) < end) {
-                Draw4 draw{{Draws::kHalf, Draws::kHalf, Draws::kHalf, Draws::kHalf}};
-                if (!draws.nearest)
-                    draw = draws.stream.block(block + static_cast<std::uint64_t>(v * kThreads));
+        for (int v = 0; v < kQuads; ++v) {
+            if (v % kTogether == 0) draw_quads<Where::kAll>(drawn, draws, first, v);
+            if (slot(v) < slots.end) {
+                Draw4 draw = drawn[v % kTogether];
                 if constexpr (kQuads == 1)
                     if (first % 4 != 0) draw = turned(draw, static_cast<int>(first % 4));
 #pragma unroll
@@ -178,21 +196,23 @@ class QuadTile {
                     x[v][c] = put(code);
                 }
             }
+        }
         return fold(lanes.wide());
     }
 
-    template <typename Sink>
-    __device__ void store(const Sink& sink, const Slots& slots, bool vectors) const {
+    template <typename Sink, typename Where>
+    __device__ void store(const Sink& sink, const Where& slots, bool vectors) const {
         using Fetched = typename Sink::template Fetched<4>;
+        const std::int64_t first = slots.base + 4 * thread_;
         Fetched ahead{};
-        if (vectors && slots.holds_quad(slot(0))) ahead = sink.template fetch<4>(slots.base + slot(0));
+        if (vectors && slots.holds_quad(slot(0))) ahead = sink.template fetch<4>(first);
 #pragma unroll
         for (int v = 0; v < kQuads; ++v) {
             const Fetched fetched = ahead;
             // What the next quad needs is asked for before this one is stored.
             if (v + 1 < kQuads && vectors && slots.holds_quad(slot(v + 1)))
-                ahead = sink.template fetch<4>(slots.base + slot(v + 1));
-            const std::int64_t e = slots.base + slot(v);
+                ahead = sink.template fetch<4>(first + kStride * (v + 1));
+            const std::int64_t e = first + kStride * v;
             if (vectors && slots.holds_quad(slot(v))) {
                 sink.template put<4>(e, x[v], fetched);
             } else {
@@ -219,6 +239,22 @@ class QuadTile {
     }
 
   private:
+    /// The words of quads v, v + 1, ... For rounding to nearest they are drawn too, and replaced without a
+    /// branch: behind one, everything that is done with them would be there twice.
+    template <bool kAll, int kCount>
+    __device__ void draw_quads(Draw4 (&to)[kCount], const Draws& draws, std::int64_t first, int v) const {
+        const std::uint64_t base = static_cast<std::uint64_t>(first) / 4;
+        const std::uint32_t kept = draws.nearest ? 0u : ~0u, half = draws.nearest ? Draws::kHalf : 0u;
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            const auto offset = static_cast<std::uint32_t>(thread_ + kThreads * (v + i));
+            // In a whole tile no addition carries.
+            to[i] = draws.stream.block(kAll ? base | offset : base + offset);
+#pragma unroll
+            for (int c = 0; c < 4; ++c) to[i].word[c] = (to[i].word[c] & kept) | half;
+        }
+    }
+
     /// Word c becomes word c + by, in a circle.
     static __device__ Draw4 turned(Draw4 draw, int by) {
         const auto turn = [](const Draw4& d, bool one, bool two) {

@@ -2,9 +2,11 @@
 // pass. A block takes a run of buckets (quant/buckets.h) and adds up its spreads.
 //
 // 8 bytes an element, or 20 with an update in the same launch: 64 M elements move in 125 us or 312 us at
-// 4.3 TB/s. Instructions take longer: for buckets of 512 `standard` has 101 an element in the machine code
-// of sm_90, of which some 70 to 80 are run (a share of a Philox block, 15 additions and multiplications of
-// doubles, 2 conversions); an H200 issues 62 in 125 us. So 78 to 88 % of that rate is to be expected.
+// 4.3 TB/s, in which an H200 issues 58 to 62 or 144 to 155 instructions an element (1.83 to 1.98 GHz). For
+// whole buckets of 512 the machine code of sm_90 has, an element: `standard` 43 (a quarter of a Philox block
+// 10, range and fit 6, the rest rounding, of which 11 additions and multiplications of doubles at half the
+// rate and 2 conversions at an eighth), `exponential` 52. So 85 % of a copy's rate takes four fifths, or all,
+// of the issue slots that are there.
 #pragma once
 
 #include "quant/cuda/code_sink.cuh"
@@ -21,7 +23,7 @@ inline std::int64_t tile_slots(const Buckets& buckets) {
     return buckets.size + (aligned ? 0 : 3);
 }
 
-/// Threads of a block, and blocks a multiprocessor has registers for: 64, 80, 128 or 168 a thread, so that
+/// Threads of a block, and blocks a multiprocessor has registers for: 64, 128 or 168 a thread, so that
 /// nothing is spilled. The fewest threads, 384 with 16 loads of 16 bytes each, still keep far more bytes
 /// under way than the memory's latency asks for, some 26 KB a multiprocessor.
 template <typename Tile>
@@ -29,7 +31,7 @@ constexpr int kTileThreads = Tile::kQuads <= 1   ? 512
                              : Tile::kQuads <= 8 ? 256
                                                  : 128;
 template <typename Tile>
-constexpr int kTileBlocks = Tile::kQuads == 4 || Tile::kQuads == 16 ? 3 : 2;
+constexpr int kTileBlocks = Tile::kQuads == 16 ? 3 : 2;
 
 /// Calls f(a null pointer to the smallest QuadTile that has so many slots).
 template <typename F>
@@ -37,7 +39,7 @@ void with_tile_for(std::int64_t slots, F f) {
     if (slots <= 16) return f(static_cast<QuadTile<4, 1>*>(nullptr));
     if (slots <= 32) return f(static_cast<QuadTile<8, 1>*>(nullptr));
     if (slots <= 128) return f(static_cast<QuadTile<32, 1>*>(nullptr));
-    if (slots <= 512) return f(static_cast<QuadTile<32, 4>*>(nullptr));
+    if (slots <= 512) return f(static_cast<QuadTile<16, 8>*>(nullptr));
     if (slots <= 1024) return f(static_cast<QuadTile<32, 8>*>(nullptr));
     f(static_cast<QuadTile<32, 16>*>(nullptr));
 }
@@ -79,17 +81,22 @@ __device__ void store_codes(Tile& tile, const Sink& sink, const Slots& slots, st
     __syncwarp();
 }
 
-/// One bucket; returns its spread, in all of its threads. n may be 0.
-template <typename Algorithm, typename Tile, typename Sink>
-__device__ double quantize_in_registers(const Task& task, const Draws& draws, const Sink& sink,
-                                        std::int64_t bucket, std::int64_t begin, int n) {
-    const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads;
-    const Slots slots = Slots::of(begin, n);
+/// The bucket that `slots` hold, if any; returns its spread, in all of its threads.
+template <typename Algorithm, typename Tile, typename Sink, typename Where>
+__device__ double quantize_slots(const Task& task, const Draws& draws, const Sink& sink, std::int64_t bucket,
+                                 const Where& slots) {
+    const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads, n = slots.end - slots.shift;
+    // A whole tile is only taken where both suit vectors.
+    const bool load_vectors = Where::kAll || task.vectors,
+               store_vectors = Where::kAll || (task.vectors && sink.vectors());
     Tile tile(thread);
     // What is in no slot must not change the measure: it is 0 or one more time the first element.
-    const float rest = !Algorithm::kSums && n > 0 ? task.in[begin] : 0.0f;
-    tile.load(task.in, slots, task.vectors, rest);
-    const Extent extent = tile.extent([](float x) { return Algorithm::projected(x); });
+    float rest = 0.0f;
+    if constexpr (!Algorithm::kSums && !Where::kAll)
+        if (n > 0) rest = task.in[slots.base + slots.shift];
+    tile.load(task.in, slots, load_vectors, rest);
+    const Extent extent =
+        tile.template extent<!Algorithm::kSums>([](float x) { return Algorithm::projected(x); });
     double sum = 0;
     if constexpr (Algorithm::kSums) sum = tile.sum([](float x) { return Algorithm::term(x); });
     const auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);
@@ -97,7 +104,7 @@ __device__ double quantize_in_registers(const Task& task, const Draws& draws, co
     tile.refill(slots, Algorithm::neutral(fit));
     // Neighbours in the warp may have a bucket that needs rounding, so every bucket is rounded.
     const typename Algorithm::Decoder decoder(fit);
-    const double shares = tile.round(rounder, draws, slots.base, slots.end, [=](const auto& code) {
+    const double shares = tile.round(rounder, draws, slots.base, slots, [=](const auto& code) {
         return left_by<Algorithm, Sink>(decoder, code);
     });
     double spread = shares * rounder.scale();
@@ -114,7 +121,7 @@ __device__ double quantize_in_registers(const Task& task, const Draws& draws, co
                             [&](std::int64_t i) { return bucket_header_word<Algorithm>(fit, i); });
         store_codes(tile, sink, slots, bucket, task.buckets.buckets_per_run());
     } else {
-        tile.store(sink, slots, task.vectors && sink.vectors());
+        tile.store(sink, slots, store_vectors);
     }
     return spread;
 }
@@ -139,15 +146,33 @@ __device__ void for_each_in_run(const Buckets& buckets, double* run_spreads, F q
     run_spreads[run] = total;
 }
 
+/// Sinks and tiles for which there is a faster way where every bucket of a block's run fills a tile, so that
+/// no element need be asked whether it is there. It is that of most blocks where the bucket size is a tile's.
+template <typename Tile, typename Sink>
+constexpr bool kWholeTiles = !Sink::kCodes && Tile::kQuads > 1;
+
+template <typename Tile, typename Sink>
+__device__ bool fills_tiles(const Task& task, const Sink& sink) {
+    const std::int64_t end = (blockIdx.x + std::int64_t{1}) * task.buckets.buckets_per_run();
+    return task.buckets.size == Tile::kCapacity && end * Tile::kCapacity <= task.buckets.elements &&
+           task.vectors && sink.vectors();
+}
+
 template <typename Algorithm, typename Tile, typename Sink>
 __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_buckets_kernel(Task task, Sink stored_sink, double* run_spreads) {
     const Sink sink = stored_sink.ready();
     const Draws draws = task.draws();
+    if constexpr (kWholeTiles<Tile, Sink>)
+        if (fills_tiles<Tile>(task, sink))
+            return for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
+                const AllSlots<Tile::kCapacity> slots{bucket * Tile::kCapacity};
+                return quantize_slots<Algorithm, Tile>(task, draws, sink, bucket, slots);
+            });
     for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;
-        return quantize_in_registers<Algorithm, Tile>(task, draws, sink, bucket,
-                                                      exists ? task.buckets.begin(bucket) : 0, n);
+        const Slots slots = Slots::of(exists ? task.buckets.begin(bucket) : 0, n);
+        return quantize_slots<Algorithm, Tile>(task, draws, sink, bucket, slots);
     });
 }
 

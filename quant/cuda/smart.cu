@@ -1,8 +1,16 @@
 // Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
 //
-// A bucket of 512 elements and 16 levels takes 14 layers of 3 steps, each a barrier apart. What a fit needs
+// A bucket of 512 elements and 16 levels takes 13 layers of 3 steps, each a barrier apart. What a fit needs
 // lies in shared memory where it fits into kMostShared bytes, a histogram's 33 KB with any whole bucket at 16
 // levels; else every block has its share of the workspace, and takes one bucket after another.
+//
+// 8 bytes an element: 64 M elements could move in 125 us at 4.3 TB/s, but the fit takes a hundred times that.
+// A bucket of 512 with all its elements: the 13 layers compare some 12,000 lines each, at two products, two
+// additions and a comparison of doubles and three selections a line; with loads, indices, the sort (some
+// 8,000 instructions of a warp) and rounding some 90,000 instructions of a warp a bucket, which 132
+// multiprocessors issue for 131,072 buckets in 12 ms at least. One bucket alone takes some 35 us, since a
+// step waits for the one before it; so do the 533 buckets of ResNet-20, which all find room at once.
+// Buckets of 51200 and a sample of 512: the same fit, a hundredth as often.
 #include "quant/smart.h"
 
 #include "quant/cuda/block_buckets.cuh"

@@ -22,10 +22,12 @@ const std::vector<std::int64_t> kWarpBuckets{100, 125, 126, 128,  255,  256,  25
 const std::vector<std::int64_t> kBlockBuckets{2049, 3000, 4096, 5001, 8191, 8192};
 const std::vector<std::int64_t> kLongBuckets{8193, 16384, 20000, 51200, 65536, -1};
 
-/// A whole number of buckets, or one more that is short and odd.
+/// A whole number of buckets, or one more that is short and odd; where buckets fill a tile, a block's run of
+/// them and more.
 std::vector<std::int64_t> counts_for(std::int64_t bucket) {
     if (bucket < 0) return {1, 7, 513, 20011};
     if (bucket < 64) return {bucket, 3 * bucket + 1, 8192 + bucket / 2 + 1};
+    if (bucket == 512) return {511, 1536, 4865, 2 * 8192, 8192 + 700};
     if (bucket <= 2048) return {bucket - 1, 3 * bucket, 9 * bucket + bucket / 2 + 1};
     return {bucket, bucket + bucket / 3 + 1};
 }

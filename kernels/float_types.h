@@ -3,7 +3,7 @@
 
 #include "engine/tensor.h"
 
-namespace qstep::cpu {
+namespace qstep {
 
 /// Calls body(float{}) or body(bf16{}). Throws on any other type; `what` names the tensor.
 template <typename Body>
@@ -16,4 +16,4 @@ void with_float_type(DType dtype, const char* what, const Body& body) {
     }
 }
 
-}  // namespace qstep::cpu
+}  // namespace qstep
