@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/float_types.h"
+#include "kernels/float_types.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/pooling.h"
 
