@@ -42,7 +42,7 @@ parts=(
     "training 540 a short training run"
     "profile 120 where a step's time goes, node by node"
     "step_table 540 step times of more models, batches and precisions, the fewest rounds"
-    "accuracy 560 200 epochs of ResNet-20 with each of the first codecs"
+    "accuracy 540 200 epochs of ResNet-20 with each of the first codecs"
 )
 only_if_named=" profile step_table accuracy " # measurements for a record, not checks
 program_limit=240 # seconds at most of one test program
