@@ -22,6 +22,7 @@ std::uint32_t crc32c(std::string_view bytes);
 /// The values of one Event, by tag; gathered, then handed to EventFile::add().
 class EventValues {
   public:
+    /// One number; a later one with the same tag is another value of the same Event.
     void scalar(std::string_view tag, double value);
     /// As TensorBoard wants it: the first bin begins at the minimum, the last one ends at the maximum. Runs
     /// of empty bins between them become one.

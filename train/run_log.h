@@ -16,6 +16,8 @@
 
 namespace qstep {
 
+/// What a run writes to its event file: progress while it trains, histograms at an interval, results of
+/// epochs.
 class RunLog {
   public:
     /// Begins an event file in `folder` for the steps behind `progress`.
@@ -31,6 +33,7 @@ class RunLog {
     void start_epoch(const Progress& progress);
     /// Writes what is due. All steps up to `progress` are done, its sums are theirs; lr: of the last one.
     void steps(const Progress& progress, double lr);
+    /// The results of an epoch, at its last step.
     void epoch(const EpochMetrics& metrics);
 
   private:

@@ -92,6 +92,7 @@ class Session {
     /// each. Where a step leaves no quantized gradient, the codec runs again on the same draws. Changes
     /// nothing that a later step reads. Not before the first step.
     std::vector<float> gradient();
+    /// A copy of the gradient that the last step applied, after quantization, flat in PyTorch's order.
     std::vector<float> applied_gradient();
     /// Empty, or the name of the first parameter whose gradient in the last training step was not finite.
     std::string non_finite_gradient();

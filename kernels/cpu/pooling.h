@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/float_types.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/float_types.h"
 #include "kernels/pooling.h"
 
 namespace qstep::cpu {
