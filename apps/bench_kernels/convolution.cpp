@@ -119,13 +119,13 @@ void add_convolution(std::vector<Benchmark>& to) {
 }
 
 void add_weight_copies(std::vector<Benchmark>& to) {
-    for (const auto& [name, gradients] :
-         {std::pair{"make_weight_copies", false}, {"collect_weight_gradients", true}})
+    for (const bool gradients : {false, true})
         for (const DType dtype : kFloats)
-            to.push_back(
-                {fmt::format("{}/{}", name, name_of(dtype)), [=](Context& context, Tensors& tensors) {
-                     return all_copies(context, tensors, dtype, gradients);
-                 }});
+            to.push_back({fmt::format("{}/{}", gradients ? "collect_weight_gradients" : "make_weight_copies",
+                                      name_of(dtype)),
+                          [=](Context& context, Tensors& tensors) {
+                              return all_copies(context, tensors, dtype, gradients);
+                          }});
 }
 
 }  // namespace qstep::bench

@@ -82,11 +82,9 @@ std::string differences(const std::vector<RunRecord>& runs, const std::vector<st
 
 // What all runs share, and where they lie.
 std::string common(const std::vector<RunRecord>& runs, const std::vector<std::string>& labels) {
-    const std::vector<std::string> differing = differing_options(runs);
     std::vector<std::vector<std::string>> options, folders;
     for (const auto& [name, value] : runs[0].options())
-        if (std::ranges::all_of(runs, [&](const RunRecord& run) { return run.option(name) == value; }))
-            options.push_back({name, value});
+        if (all_have(runs, name, value)) options.push_back({name, value});
     for (std::size_t i = 0; i < runs.size(); ++i) folders.push_back({labels[i], runs[i].folder.string()});
     for (const auto& [name, pointer] : {std::pair{"Qstep", "/versions/qstep"},
                                         {"compiler", "/versions/compiler"},

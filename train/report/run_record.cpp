@@ -82,14 +82,16 @@ RunRecord read_run(const std::filesystem::path& folder) {
     return run;
 }
 
+bool all_have(const std::vector<RunRecord>& runs, const std::string& option, const std::string& value) {
+    return std::ranges::all_of(runs, [&](const RunRecord& run) { return run.option(option) == value; });
+}
+
 std::vector<std::string> differing_options(const std::vector<RunRecord>& runs) {
     std::vector<std::string> names;
     for (const RunRecord& run : runs)
         for (const auto& [name, value] : run.options()) {
             if (says_nothing(name) || std::ranges::find(names, name) != names.end()) continue;
-            if (std::ranges::any_of(runs,
-                                    [&](const RunRecord& other) { return other.option(name) != value; }))
-                names.push_back(name);
+            if (!all_have(runs, name, value)) names.push_back(name);
         }
     return names;
 }

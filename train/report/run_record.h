@@ -34,6 +34,9 @@ RunRecord read_run(const std::filesystem::path& folder);
 /// differ, the folder where that is not enough.
 std::vector<std::string> run_labels(const std::vector<RunRecord>& runs);
 
+/// Whether the option has this value in every run.
+bool all_have(const std::vector<RunRecord>& runs, const std::string& option, const std::string& value);
+
 /// The names of the options in which the runs differ and that say something about what they compute.
 std::vector<std::string> differing_options(const std::vector<RunRecord>& runs);
 
