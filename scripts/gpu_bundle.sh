@@ -85,6 +85,7 @@ cp "$root"/tests/golden/*.py "$payload/tests/golden/"
 rm -rf "$output"
 mkdir -p "$output"
 install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
+cp -r "$root/scripts/gpu_check" "$output/gpu_check"
 cp "$payload/manifest.txt" "$output/"
 # The programs hold the same kernels; a window as large as all of them stores these once.
 tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=6,dict=256MiB >"$output/payload.tar.xz"

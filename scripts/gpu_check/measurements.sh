@@ -1,0 +1,92 @@
+# The parts of gpu_check.sh that measure. To be sourced behind checks.sh. The last line that a part prints goes into the
+# table.
+
+kernel_benchmarks() {
+    local program="$unpacked/apps/bench_kernels" output="$results/kernels_cuda.json"
+    need_gpu && need_program "$program"
+    if python -c 0 2>/dev/null; then
+        # Stopped some seconds before the part is: what was measured until then is kept.
+        python "$unpacked/bench/kernels.py" --device cuda --limit $((GPU_CHECK_LIMIT - 15)) --output "$output" \
+            --program "$(started_by "$program")"
+    else
+        run "$program" --device cuda --benchmark_min_time=0.03 --benchmark_out="$output" --benchmark_out_format=json
+    fi
+}
+
+# step_times PRECISION: with fewer forms of PyTorch, none of which compiles, where all would not end in time.
+step_times() {
+    local brief=()
+    need_gpu && need_program "$unpacked/apps/bench_step"
+    if [ "$GPU_CHECK_LIMIT" -lt 420 ]; then brief=(--brief); fi
+    python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
+    python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$1" --starts 1 --rounds 7 "${brief[@]}" \
+        --program "$(started_by "$unpacked/apps/bench_step")" --output "$results/compare_pytorch_cuda_$1.json"
+}
+step_times_bf16() { step_times bf16; }
+step_times_fp32() { step_times fp32; }
+
+training() {
+    local data
+    need_gpu && need_program "$train"
+    data="$(cifar10)"
+    rm -rf "$results/run"
+    run "$train" --data "${data:-synthetic}" --device cuda --precision bf16 --quant standard --batch-size 128 \
+        --epochs 3 --seed 1 --output "$results/run" || return 1
+    echo "3 epochs on ${data:-the synthetic set}: $(tail -1 "$results/run/metrics.csv")"
+}
+
+# Nsight Compute, where it is and may, looks at the same step kernel by kernel.
+profile() {
+    local program="$unpacked/apps/bench_step" options precision counters="$results/profile_counters.txt"
+    need_gpu && need_program "$program"
+    for precision in bf16 fp32; do
+        options=(--model resnet_20 --batch-size 128 --precision "$precision" --quant standard --device cuda)
+        run "$program" "${options[@]}" --profile | tee "$results/profile_$precision.txt" || return 1
+    done
+    if command -v ncu >/dev/null; then
+        options=(--clock-control none --launch-skip 200 --launch-count 200 --section SpeedOfLight)
+        find_start "$program"
+        echo 3 | timeout --foreground 60 ncu "${options[@]}" "${start[@]}" --model resnet_20 --precision bf16 --quant standard \
+            --device cuda --no-graph >"$counters" 2>&1 || echo "ncu measured nothing: see $counters"
+    fi
+    tail -1 "$results/profile_bf16.txt"
+}
+
+# Ours with each codec, then cells of models, batches and precisions beside PyTorch until the time is used up: those that
+# matter most come first, and each is written for itself.
+step_table() {
+    local program="$unpacked/apps/bench_step" model batch precision codec name cell count=0 started=$SECONDS
+    need_gpu && need_program "$program"
+    for codec in none "${codecs[@]}"; do
+        echo "$codec: $(echo 200 | run "$program" --device cuda --precision bf16 --batch-size 128 --quant "$codec" |
+            tail -1 | cut -d' ' -f1) ms"
+    done | tee "$results/step_codecs.txt"
+    python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
+    for cell in {resnet_20,alexnet}\ {128,64,1024}\ {bf16,fp32,tf32}; do
+        read -r model batch precision <<<"$cell"
+        name="compare_pytorch_cuda_${model}_${batch}_$precision"
+        if [ $((SECONDS - started + 40)) -gt "$GPU_CHECK_LIMIT" ]; then break; fi
+        if python "$unpacked/bench/compare_pytorch.py" --device cuda --model "$model" --batch-size "$batch" --brief \
+            --precision "$precision" --starts 1 --rounds 3 --steps 100 --program "$(started_by "$program")" \
+            --output "$results/$name.json"; then
+            count=$((count + 1))
+        fi
+    done
+    echo "$count of 18 cells measured"
+    [ "$count" -gt 0 ]
+}
+
+# The published schedule and bucket. What is not done in time is missing, and the run that was stopped has its checkpoint.
+accuracy() {
+    local data codec failed=()
+    need_gpu && need_program "$train"
+    data="$(cifar10)"
+    [ -n "$data" ] || skip "the bundle has no CIFAR-10"
+    for codec in none standard smart exponential hadamard; do
+        rm -rf "$results/accuracy_$codec"
+        run "$train" --data "$data" --device cuda --precision bf16 --quant "$codec" --levels 16 --bucket-size 51200 \
+            --batch-size 64 --lr 0.1 --epochs 200 --seed 1 --output "$results/accuracy_$codec" || failed+=("$codec")
+        echo "$codec $(tail -1 "$results/accuracy_$codec/metrics.csv")"
+    done
+    if [ "${#failed[@]}" -gt 0 ]; then echo "failed: ${failed[*]}" && return 1; fi
+}
