@@ -19,6 +19,7 @@ void ResidentSet::allocate(Arena& arena) {
     if (settings_.training) {
         place_.order = arena.allocate(DType::i32, {count_});
         place_.epoch = arena.allocate(DType::i64, {1});
+        seed_ = arena.allocate(DType::i64, {1});
     }
     place_.batch = arena.allocate(DType::i64, {1});
     place_.batch_size = settings_.batch_size;
@@ -28,6 +29,7 @@ void ResidentSet::upload(Context& context) {
     Backend& device = backend(context.device());
     device.copy_in(context, set_.images.data, dataset_.images.data(), set_.images.bytes());
     device.copy_in(context, set_.labels.data, dataset_.labels.data(), set_.labels.bytes());
+    if (seed_) device.copy_in(context, seed_.data, &settings_.seed, sizeof settings_.seed);
     for (const Tensor& place : {place_.order, place_.epoch, place_.batch})
         if (place) device.fill_zero(context, place.data, place.bytes());
 }
@@ -59,7 +61,7 @@ void ResidentSet::start(Context& context, std::int64_t epoch, std::int64_t first
 
 void ResidentSet::gather(Context& context, const Tensor& images, const Tensor& labels) const {
     if (settings_.training)
-        gather_training_batch(context, images, labels, set_, place_, settings_.seed);
+        gather_training_batch(context, images, labels, set_, place_, seed_);
     else
         gather_evaluation_batch(context, images, labels, set_, place_);
 }

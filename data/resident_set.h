@@ -46,6 +46,7 @@ class ResidentSet {
     std::int64_t count_;
     ImageSet set_;
     BatchPlace place_;
+    Tensor seed_;
     // The order of the epoch behind the one started, made meanwhile.
     std::future<std::vector<std::int32_t>> next_order_;
     std::int64_t next_epoch_ = -1;

@@ -19,7 +19,8 @@ std::byte* measuring_base() {
 
 }  // namespace
 
-Arena::Arena(Device device, std::string name) : device_(device), name_(std::move(name)) {}
+Arena::Arena(Device device, std::string name, std::string remedy)
+    : device_(device), name_(std::move(name)), remedy_(std::move(remedy)) {}
 
 Arena::~Arena() {
     if (base_ != nullptr) backend(device_).release(base_);
@@ -43,7 +44,7 @@ Tensor Arena::allocate(DType dtype, const Shape& shape) {
 
 void Arena::commit() {
     QSTEP_CHECK(!committed_, "the {} is committed twice", name_);
-    base_ = static_cast<std::byte*>(backend(device_).allocate(std::max(capacity_, kAlignment)));
+    base_ = static_cast<std::byte*>(backend(device_).allocate(std::max(capacity_, kAlignment), remedy_));
     used_ = 0;
     committed_ = true;
 }
@@ -57,15 +58,17 @@ Workspace::~Workspace() {
     if (base_ != nullptr) backend(device_).release(base_);
 }
 
-void Workspace::reserve(std::size_t bytes) {
+void Workspace::reserve(std::size_t bytes, std::string_view remedy) {
     QSTEP_CHECK(!frozen_ || bytes <= capacity_,
                 "the workspace is frozen at {} bytes and {} were reserved late", capacity_, bytes);
-    capacity_ = std::max(capacity_, bytes);
+    if (bytes <= capacity_) return;
+    capacity_ = bytes;
+    remedy_ = remedy;
 }
 
 void Workspace::freeze() {
     if (frozen_) return;
-    if (capacity_ > 0) base_ = backend(device_).allocate(capacity_);
+    if (capacity_ > 0) base_ = backend(device_).allocate(capacity_, remedy_);
     frozen_ = true;
 }
 

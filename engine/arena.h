@@ -3,11 +3,15 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "engine/device.h"
 #include "engine/tensor.h"
 
 namespace qstep {
+
+/// The remedy where memory grows with the images that a network takes at once.
+inline constexpr const char* kSmallerBatches = "a smaller --batch-size or --test-batch-size needs less";
 
 /// A bump allocator in two phases. While measuring it hands out addresses that must not be read or
 /// written and only adds up what is asked for; commit() then allocates that much at once and starts over.
@@ -16,8 +20,9 @@ class Arena {
   public:
     static constexpr std::size_t kAlignment = 64;
 
-    /// `name` appears in messages ("step arena").
-    Arena(Device device, std::string name);
+    /// `name` appears in messages ("step arena"), `remedy` in the one of commit() where there is no memory
+    /// (Backend::allocate()).
+    Arena(Device device, std::string name, std::string remedy = "");
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
@@ -42,7 +47,7 @@ class Arena {
 
   private:
     Device device_;
-    std::string name_;
+    std::string name_, remedy_;
     std::byte* base_ = nullptr;
     std::size_t used_ = 0;
     std::size_t capacity_ = 0;
@@ -59,8 +64,9 @@ class Workspace {
     Workspace& operator=(const Workspace&) = delete;
 
     /// Called while a network is built: some kernel will need this many bytes at once. Once frozen, throws
-    /// for more than there is.
-    void reserve(std::size_t bytes);
+    /// for more than there is. The `remedy` of the most bytes appears in the message of freeze() where there
+    /// is no memory (Backend::allocate()).
+    void reserve(std::size_t bytes, std::string_view remedy = {});
     /// Allocates; from now on lend() works and the size is fixed.
     void freeze();
     /// The whole block, if it holds `bytes`; throws otherwise. One borrower at a time: kernels do not nest.
@@ -71,6 +77,7 @@ class Workspace {
     Device device_;
     void* base_ = nullptr;
     std::size_t capacity_ = 0;
+    std::string remedy_;
     bool frozen_ = false;
 };
 

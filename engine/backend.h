@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "engine/device.h"
 
@@ -27,8 +28,11 @@ class CapturedStep {
 class Backend {
   public:
     virtual ~Backend() = default;
-    /// 64-byte aligned at least. Throws a run error that says how much was asked for when there is no memory.
-    virtual void* allocate(std::size_t bytes) = 0;
+    /// 64-byte aligned at least. Where there is no memory, throws a run error that says how much was asked
+    /// for, on a GPU also how much is free, and ends with `remedy` ("a smaller --batch-size needs less"), if
+    /// any.
+    virtual void* allocate(std::size_t bytes, std::string_view remedy) = 0;
+    void* allocate(std::size_t bytes) { return allocate(bytes, {}); }
     /// Of allocate(), or nullptr. What still runs on the memory must be waited for before.
     virtual void release(void* address) noexcept = 0;
     /// What Context::stream() holds; nullptr where calls simply run.

@@ -20,10 +20,10 @@ void add_forward(Context& context, const Tensor& out, const Tensor& a, const Ten
 /// to += from (accumulate) or to = from (overwrite). The gradient of an addition.
 void add_backward(Context& context, const Tensor& to, GradMode mode, const Tensor& from);
 
-/// What the random numbers of one dropout layer hang on: the run's seed, the layer's number in the network,
-/// and the step, read from device memory (i64 [1]) when the kernel runs.
+/// What the random numbers of one dropout layer hang on: the run's seed and the step, i64 [1] each, read from
+/// device memory when the kernel runs, and the layer's number in the network.
 struct DropoutKey {
-    std::uint64_t seed = 0;
+    Tensor seed;
     std::uint32_t layer = 0;
     Tensor step;
 };
@@ -35,5 +35,18 @@ void dropout_forward(Context& context, const Tensor& out, const Tensor& x, float
 /// dx (+)= keep ? dout * scale : 0; with overwrite, dx may be dout.
 void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const Tensor& dout,
                       float probability, const DropoutKey& key);
+
+namespace detail {
+
+/// Throws unless types and shapes are those above.
+inline void check_dropout(const Tensor& to, const Tensor& from, float probability, const DropoutKey& key) {
+    check_tensor(to, "dropout's result", from.dtype, from.shape);
+    QSTEP_CHECK(probability >= 0.0f && probability < 1.0f, "dropout probability {} is not in [0, 1)",
+                probability);
+    check_tensor(key.seed, "seed", DType::i64, {1});
+    check_tensor(key.step, "step", DType::i64, {1});
+}
+
+}  // namespace detail
 
 }  // namespace qstep

@@ -1,7 +1,7 @@
 // Batches out of a data set in device memory: gather, random crop, horizontal flip, normalisation
-// (image_crop.h) in one pass. What changes from step to step - the epoch, the batch's number, the order of
-// the images - is device data, so that one captured step serves every batch of a run. Deterministic; in f32
-// the same bits on every device.
+// (image_crop.h) in one pass. The seed and what changes from step to step - the epoch, the batch's number,
+// the order of the images - are device data, so that one captured step serves every batch. Deterministic; in
+// f32 the same bits on every device.
 #pragma once
 
 #include "engine/context.h"
@@ -25,10 +25,10 @@ struct BatchPlace {
 };
 
 /// images ([n,32,32,3], f32 or bf16) and labels ([n] i32), both overwritten; image k is cropped by
-/// draw_crop(seed, epoch, k). Launched work cannot throw: a row whose place or index lies outside the set
-/// becomes NaN with label 0, and so shows in the loss.
+/// draw_crop(seed, epoch, k); seed: i64 [1]. Launched work cannot throw: a row whose place or index lies
+/// outside the set becomes NaN with label 0, and so shows in the loss.
 void gather_training_batch(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
-                           const BatchPlace& place, std::uint64_t seed);
+                           const BatchPlace& place, const Tensor& seed);
 /// The same without crop and flip; place.epoch is not read and may be absent.
 void gather_evaluation_batch(Context& context, const Tensor& images, const Tensor& labels,
                              const ImageSet& set, const BatchPlace& place);

@@ -30,7 +30,7 @@ void dropout_backward(Context& context, const Tensor& dx, GradMode mode, const T
 }
 
 void gather_training_batch(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
-                           const BatchPlace& place, std::uint64_t seed) {
+                           const BatchPlace& place, const Tensor& seed) {
     return QSTEP_ON_DEVICE(context, gather_training_batch, images, labels, set, place, seed);
 }
 

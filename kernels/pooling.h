@@ -31,4 +31,18 @@ void average_pool_forward(Context& context, const PoolShape& shape, const Tensor
 void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                            const Tensor& dy);
 
+namespace detail {
+
+/// Throws unless the window fits and both tensors have the shape's extents and one type.
+inline void check_pool(const PoolShape& shape, const Tensor& x, const Tensor& y) {
+    QSTEP_CHECK(
+        shape.kernel >= 1 && shape.stride >= 1 && shape.kernel <= shape.height && shape.kernel <= shape.width,
+        "a pooling window of {} with stride {} does not fit {}", shape.kernel, shape.stride,
+        shape.x().to_string());
+    check_tensor(x, "x", x.dtype, shape.x());
+    check_tensor(y, "y", x.dtype, shape.y());
+}
+
+}  // namespace detail
+
 }  // namespace qstep

@@ -21,4 +21,17 @@ struct SgdSettings {
 void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
                 const Tensor& lr, const SgdSettings& settings);
 
+namespace detail {
+
+/// Throws unless types and shapes are those above.
+inline void check_sgd(const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
+                      const Tensor& lr) {
+    check_tensor(parameters, "parameters", DType::f32, gradient.shape);
+    check_tensor(momentum, "momentum", DType::f32, gradient.shape);
+    check_tensor(gradient, "gradient", DType::f32, gradient.shape);
+    check_tensor(lr, "lr", DType::f32, {1});
+}
+
+}  // namespace detail
+
 }  // namespace qstep

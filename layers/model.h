@@ -15,12 +15,12 @@ namespace qstep {
 struct StepState {
     Tensor learning_rate;  // f32 [1]
     Tensor step;           // i64 [1], number of the step, from 0
+    Tensor seed;           // i64 [1], of the run
 };
 
 /// What dropout draws from.
 struct DropoutSource {
-    std::uint64_t seed = 0;
-    Tensor step;          // StepState::step
+    Tensor seed, step;    // StepState's
     bool enabled = true;  // false: dropout passes its input through, for comparisons with other engines
 };
 

@@ -82,8 +82,7 @@ struct Exponential : Formula<Exponential>, NormMeasured {
             const auto value_bits = std::bit_cast<std::uint32_t>(x);
             code.sign = (x == 0.0f ? word << 31 : value_bits) & 0x80000000u;
             const float magnitude = std::fabs(x) * inverse_;
-            const float raised = magnitude > smallest_ ? magnitude : smallest_;
-            const float a = raised < top_ ? raised : top_;
+            const float a = smaller(larger(magnitude, smallest_), top_);
             const auto bits = std::bit_cast<std::uint32_t>(a);
             code.power = (bits + (word >> (32 - kMantissaBits))) & ~kMantissa;
             const float left = std::bit_cast<float>(bits & ~kMantissa);
@@ -110,7 +109,7 @@ struct Exponential : Formula<Exponential>, NormMeasured {
             constexpr float kLargest = std::numeric_limits<float>::max();
             const float wide = std::bit_cast<float>(code.power) * magnitudes_.unit;
             // 2^M N may lie above the largest float although the bucket's elements do not.
-            const float magnitude = wide > kLargest ? kLargest : wide;
+            const float magnitude = smaller(wide, kLargest);
             return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | code.sign);
         }
         /// The sign is the lowest bit.

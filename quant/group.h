@@ -19,6 +19,7 @@
 //   count(counts, size, n, f)   counts[c] = how many 0 <= i < n have f(i) = c, for each 0 <= c < size; counts
 //   has
 //                               room for 2 size uint32, of which the second half is left as it happens
+//   Index                       what for_each_argmin numbers blocks, lanes and lines with; 32 bits at least
 //   for_each_argmin(blocks, lines, range, target, store)
 //                               for each lane < kArgminBlock of each block: the first index i in
 //                               [range(block).low, .high], i <= t.last, whose line has the least value at
@@ -168,6 +169,23 @@ inline constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 /// uniform_from_bits(word) as a double: the bits are put behind those of 2^28, which is then taken away.
 QSTEP_HOST_DEVICE inline double wide_uniform(std::uint32_t word) {
     return std::bit_cast<double>(std::uint64_t{0x41b00000u} << 32 | word >> 8) - 0x1p28;
+}
+
+/// The larger and the smaller of two floats that are not NaN: one instruction on a GPU, which has none for
+/// `?:`.
+QSTEP_HOST_DEVICE inline float larger(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return fmaxf(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+QSTEP_HOST_DEVICE inline float smaller(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return fminf(a, b);
+#else
+    return b < a ? b : a;
+#endif
 }
 
 /// The whole part of 0 <= x < 2^31.

@@ -101,39 +101,44 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
 /// Positions are settled on a tree that is kArgminBlock + 1 wide: between two settled ones lie kArgminBlock
 /// of the next level, which all search between the choices of those two. Together with its neighbours a level
 /// looks at little more than n indices, and those of a block share each load.
+///
+/// n < 2^27, so that no index that is made of it leaves 32 bits.
 template <typename Group, typename Choice>
-QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
+QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t count,
                                     Choice* choice, const Choice* before, bool last) {
-    constexpr std::int64_t kWide = kArgminBlock + 1;
-    std::int64_t step = 1;
-    while (kArgminBlock * step < n) step *= kWide;
-    const std::int64_t top = step;
+    using Index = typename Group::Index;
+    constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
+    const auto n = static_cast<Index>(count);
+    Index step = 1;
+    while (static_cast<Index>(kArgminBlock) * step < n) step *= kWide;
+    const Index top = step;
     for (; step > 0; step = last ? 0 : step / kWide) {
         // Position n - 1 is settled with the top level; below, what lies beyond it is not stored.
-        const auto position = [=](std::int64_t block, std::int64_t lane) {
-            const std::int64_t j = (block * kWide + lane + 1) * step - 1;
+        const auto position = [=](Index block, Index lane) {
+            const Index j = (block * kWide + lane + 1) * step - 1;
             return j < n ? j : n - 1;
         };
-        // Both are below 2^32, and a GPU divides 64 bits by subroutine.
+        // A GPU divides 64 bits by subroutine.
         const std::uint32_t blocks =
             static_cast<std::uint32_t>(n - 1) / static_cast<std::uint32_t>(kWide * step) + 1;
         group.for_each_argmin(
             blocks, Lines{s.cost, s.slope, s.value},
-            [=](std::int64_t block) {
-                const std::int64_t first = position(block, 0), end = (block + 1) * kWide * step - 1;
-                const std::int64_t right = end < n ? end : n - 1;
-                const std::int64_t high = step == top ? n - 1 : static_cast<std::int64_t>(choice[right]);
-                std::int64_t low = block > 0 ? choice[block * kWide * step - 1] : 0;
-                if (before != nullptr && before[first] > low) low = before[first];
+            [=](Index block) {
+                const Index first = position(block, 0), end = (block + 1) * kWide * step - 1;
+                const Index right = end < n ? end : n - 1;
+                const Index high = step == top ? n - 1 : static_cast<Index>(choice[right]);
+                Index low = block > 0 ? static_cast<Index>(choice[block * kWide * step - 1]) : 0;
+                if (before != nullptr && static_cast<Index>(before[first]) > low)
+                    low = static_cast<Index>(before[first]);
                 // Among costs that differ by rounding alone choices need not grow.
                 return IndexRange{low < high ? low : high, high};
             },
-            [=](std::int64_t block, std::int64_t lane) {
-                const std::int64_t j = position(block, lane);
+            [=](Index block, Index lane) {
+                const Index j = position(block, lane);
                 return LineTarget{s.value[j], s.slope[j], j};
             },
-            [=](std::int64_t block, std::int64_t lane, std::int64_t i, double cost) {
-                const std::int64_t j = position(block, lane);
+            [=](Index block, Index lane, Index i, double cost) {
+                const Index j = position(block, lane);
                 if (j == n - 1 && step < top) return;
                 choice[j] = static_cast<Choice>(i);
                 s.next[j] = (cost - s.squares[j]) + s.squares[j];

@@ -88,7 +88,7 @@ install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
 cp -r "$root/scripts/gpu_check" "$output/gpu_check"
 cp "$payload/manifest.txt" "$output/"
 # The programs hold the same kernels; a window as large as all of them stores these once.
-tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=6,dict=256MiB >"$output/payload.tar.xz"
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=3,dict=256MiB >"$output/payload.tar.xz"
 
 bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
 check_size() {

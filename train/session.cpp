@@ -17,8 +17,13 @@ Session::Session(Context& context, const SessionSettings& settings)
     : context_(context),
       settings_(settings),
       model_(make_model(settings.model, parameters_)),
-      persistent_(context.device(), "persistent arena"),
-      activations_(context.device(), "step arena") {
+      persistent_(context.device(), "persistent arena",
+                  settings.resident
+                      ? "the images and the parameters lie there: a smaller --model or fewer images "
+                        "in --data need less, and --device cuda:N takes another GPU"
+                      : "a smaller --model needs less"),
+      activations_(context.device(), "step arena",
+                   "a smaller --batch-size or --test-batch-size, or --precision bf16, needs less") {
     settings_.codec.seed = settings.seed;
     optimizer_ = std::make_unique<Optimizer>(context, settings_.codec, settings.sgd,
                                              parameters_.parameter_count(), settings.keep_quantized);
@@ -52,6 +57,7 @@ void Session::make_resident_sets() {
 }
 
 void Session::make_ready_for_capture() {
+    backend().copy_in(context_, state_.seed.data, &settings_.seed, sizeof settings_.seed);
     for (auto* set : {&train_set_, &test_set_})
         if (*set) (*set)->upload(context_);
     for (Prepared* prepared : {&train_, &train_partial_, &test_, &test_partial_})
@@ -66,6 +72,7 @@ void Session::lay_out() {
     optimizer_->allocate(persistent_, parameters_);
     state_.learning_rate = persistent_.allocate(DType::f32, {1});
     state_.step = persistent_.allocate(DType::i64, {1});
+    state_.seed = persistent_.allocate(DType::i64, {1});
     ledger_ = persistent_.allocate(DType::u8, {static_cast<std::int64_t>(sizeof(Ledger))});
     const auto part = [this](std::size_t offset, DType dtype, std::int64_t count) {
         return Tensor{static_cast<std::byte*>(ledger_.data) + offset, dtype, {count}};
@@ -91,7 +98,7 @@ Session::Prepared Session::prepare(std::int64_t batch, bool training) {
     if (batch == 0) return prepared;
     // No two networks run at the same time, so all of them start at the same address.
     activations_.rewind(0);
-    const DropoutSource dropout{settings_.seed, state_.step, settings_.dropout};
+    const DropoutSource dropout{state_.seed, state_.step, settings_.dropout};
     prepared.network =
         std::make_unique<Network>(context_, activations_, *model_, parameters_, batch, settings_.precision,
                                   training, dropout, training ? training_sums_ : evaluation_sums_);

@@ -46,7 +46,7 @@ Work add_backward(Tensors& tensors, DType dtype, std::int64_t n) {
 
 Work dropout_forward(Tensors& tensors, DType dtype, std::int64_t n) {
     const Tensor x = tensors.random(dtype, {n}), out = tensors.zeros(dtype, {n});
-    const DropoutKey key{1, 1, tensors.zeros(DType::i64, {1})};
+    const DropoutKey key{tensors.zeros(DType::i64, {1}), 1, tensors.zeros(DType::i64, {1})};
     return {.elements = n, .bytes = bytes_of({x, out}), .launch = [=](Context& context) {
                 qstep::dropout_forward(context, out, x, kDropped, key);
             }};
@@ -54,7 +54,7 @@ Work dropout_forward(Tensors& tensors, DType dtype, std::int64_t n) {
 
 Work dropout_backward(Tensors& tensors, DType dtype, std::int64_t n) {
     const Tensor dout = tensors.random(dtype, {n}), dx = tensors.zeros(dtype, {n});
-    const DropoutKey key{1, 1, tensors.zeros(DType::i64, {1})};
+    const DropoutKey key{tensors.zeros(DType::i64, {1}), 1, tensors.zeros(DType::i64, {1})};
     return {.elements = n, .bytes = bytes_of({dout, dx}), .launch = [=](Context& context) {
                 qstep::dropout_backward(context, dx, GradMode::overwrite, dout, kDropped, key);
             }};

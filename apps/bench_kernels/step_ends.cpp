@@ -27,11 +27,12 @@ Work gather_batch(Context&, Tensors& tensors, DType dtype) {
                        tensors.zeros(DType::u8, {kImages})};
     const BatchPlace place{tensors.indices(kImages, kImages), tensors.zeros(DType::i64, {1}),
                            tensors.zeros(DType::i64, {1}), kBatch};
+    [[maybe_unused]] const Tensor seed = tensors.zeros(DType::i64, {1});
     return {.elements = images.count(),
             .bytes = kBatch * kImageBytes + bytes_of({images}),
             .launch = [=](Context& context) {
                 if constexpr (kTraining)
-                    gather_training_batch(context, images, labels, set, place, 1);
+                    gather_training_batch(context, images, labels, set, place, seed);
                 else
                     gather_evaluation_batch(context, images, labels, set, place);
             }};

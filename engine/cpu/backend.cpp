@@ -18,13 +18,14 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 class CpuBackend : public Backend {
   public:
-    void* allocate(std::size_t bytes) override {
+    using Backend::allocate;
+    void* allocate(std::size_t bytes, std::string_view remedy) override {
         const std::size_t alignment = bytes >= kHugePage ? kHugePage : Arena::kAlignment;
         const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
         void* address = std::aligned_alloc(alignment, rounded);
         if (address == nullptr)
-            fail_run("the machine has no {:.1f} MiB of memory left; a smaller --batch-size needs less",
-                     static_cast<double>(bytes) / (1 << 20));
+            fail_run("the machine has no {:.1f} MiB of memory left{}{}",
+                     static_cast<double>(bytes) / (1 << 20), remedy.empty() ? "" : "; ", remedy);
         // Activations are swept through in order; huge pages save most of the address translation.
         if (alignment == kHugePage) madvise(address, rounded, MADV_HUGEPAGE);
         return address;

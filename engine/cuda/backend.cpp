@@ -30,11 +30,12 @@ class CudaBackend : public Backend {
                      properties_.name, properties_.major, properties_.minor, kOldestMajor);
     }
 
-    void* allocate(std::size_t bytes) override {
+    using Backend::allocate;
+    void* allocate(std::size_t bytes, std::string_view remedy) override {
         QSTEP_CUDA_CHECK(cudaSetDevice(index_));
         void* address = nullptr;
         const cudaError_t status = cudaMalloc(&address, std::max<std::size_t>(bytes, 1));
-        if (status == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
+        if (status == cudaErrorMemoryAllocation) fail_out_of_memory(bytes, remedy);
         QSTEP_CUDA_CHECK(status);
         return address;
     }
@@ -74,14 +75,12 @@ class CudaBackend : public Backend {
     }
 
   private:
-    [[noreturn]] void fail_out_of_memory(std::size_t bytes) {
+    [[noreturn]] void fail_out_of_memory(std::size_t bytes, std::string_view remedy) {
         cudaGetLastError();
         std::size_t free = 0, total = 0;
         QSTEP_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-        fail_run(
-            "cuda:{} has no room for {:.1f} MiB: {:.1f} of its {:.1f} MiB are free; a smaller --batch-size "
-            "needs less",
-            index_, mebibytes(bytes), mebibytes(free), mebibytes(total));
+        fail_run("cuda:{} has no room for {:.1f} MiB: {:.1f} of its {:.1f} MiB are free{}{}", index_,
+                 mebibytes(bytes), mebibytes(free), mebibytes(total), remedy.empty() ? "" : "; ", remedy);
     }
 
     int index_;

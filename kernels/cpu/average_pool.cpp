@@ -73,7 +73,7 @@ void average_pool_forward(Context& context, const PoolShape& shape, const Tensor
 void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                            const Tensor& dy) {
     if (mode == GradMode::skip) return;
-    check_pool(shape, dx, dy);
+    qstep::detail::check_pool(shape, dx, dy);
     with_float_type(dx.dtype, "dx", [&]<typename T>(T) {
         auto* to = dx.as<T>();
         const auto* gradient = dy.as<T>();

@@ -56,12 +56,14 @@ void gather(Context& context, const Tensor& images, const Tensor& labels, const 
 }  // namespace
 
 void gather_training_batch(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
-                           const BatchPlace& place, std::uint64_t seed) {
+                           const BatchPlace& place, const Tensor& seed) {
     qstep::detail::check_batch(images, labels, set, place);
     check_tensor(place.epoch, "epoch", DType::i64, {1});
+    check_tensor(seed, "seed", DType::i64, {1});
     const auto epoch = static_cast<std::uint32_t>(place.epoch.as<std::int64_t>()[0]);
+    const auto key = static_cast<std::uint64_t>(seed.as<std::int64_t>()[0]);
     gather(context, images, labels, set, place,
-           [=](std::int64_t image) { return draw_crop(seed, epoch, image); });
+           [=](std::int64_t image) { return draw_crop(key, epoch, image); });
 }
 
 void gather_evaluation_batch(Context& context, const Tensor& images, const Tensor& labels,

@@ -1,4 +1,4 @@
-#include "kernels/batch_norm.h"
+#include "kernels/batch_norm_checks.h"
 
 #include <cmath>
 
@@ -17,22 +17,6 @@ namespace {
 constexpr std::int64_t kBlocks = 32;
 // Rows, spread over the tensor, whose mean is the shift of the moments.
 constexpr std::int64_t kShiftRows = 16;
-
-std::int64_t rows_of(const Tensor& y, std::int64_t channels) {
-    QSTEP_CHECK(y.shape.rank() >= 1 && y.shape[y.shape.rank() - 1] == channels && y.count() > 0,
-                "batch normalisation of {} channels got {}", channels, y.shape.to_string());
-    return y.count() / channels;
-}
-
-void check_same(const Tensor& tensor, const char* name, const Tensor& like) {
-    check_tensor(tensor, name, like.dtype, like.shape);
-}
-
-void check_stats(const BatchNormStats& stats) {
-    QSTEP_CHECK(stats.mean.shape.rank() == 1, "mean must be [C], it is {}", stats.mean.shape.to_string());
-    check_tensor(stats.mean, "mean", DType::f32, stats.mean.shape);
-    check_tensor(stats.inv_std, "inv_std", DType::f32, stats.mean.shape);
-}
 
 // Scratch of every pass: per-channel values (and the same repeated over a tile), sums of blocks, and float
 // sums of each thread.
@@ -105,9 +89,8 @@ std::size_t batch_norm_workspace(const Context& context, std::int64_t, std::int6
 
 void batch_norm_statistics(Context& context, const BatchNormStats& stats,
                            const BatchNormParameters& parameters, const Tensor& y) {
-    check_stats(stats);
     const std::int64_t channels = stats.mean.count();
-    std::int64_t rows = rows_of(y, channels);
+    std::int64_t rows = qstep::detail::checked_rows(y, stats);
     const Arrays arrays(context, channels);
     float* shift = arrays.values[0];
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
@@ -135,9 +118,7 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
 
 void batch_norm_running_statistics(Context&, const BatchNormStats& stats,
                                    const BatchNormParameters& parameters) {
-    check_stats(stats);
-    check_tensor(parameters.running_mean, "running_mean", DType::f32, stats.mean.shape);
-    check_tensor(parameters.running_var, "running_var", DType::f32, stats.mean.shape);
+    qstep::detail::check_running(stats, parameters);
     for (std::int64_t c = 0; c < stats.mean.count(); ++c) {
         const double variance = parameters.running_var.as<float>()[c];
         stats.mean.as<float>()[c] = parameters.running_mean.as<float>()[c];
@@ -148,12 +129,8 @@ void batch_norm_running_statistics(Context&, const BatchNormStats& stats,
 
 void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, const Tensor& residual, bool relu,
                       const BatchNormStats& stats, const BatchNormParameters& parameters) {
-    check_stats(stats);
-    check_tensor(parameters.gamma, "gamma", DType::f32, stats.mean.shape);
-    check_tensor(parameters.beta, "beta", DType::f32, stats.mean.shape);
-    check_same(out, "out", y);
-    if (residual) check_same(residual, "residual", y);
-    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const std::int64_t rows = qstep::detail::check_apply(out, y, residual, stats, parameters),
+                       channels = stats.mean.count();
     const Arrays arrays(context, channels);
     const Tiling& tiling = arrays.tiling;
     apply_coefficients(arrays.values[0], arrays.values[1], stats, parameters);
@@ -173,14 +150,8 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
 void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
                                 const Tensor& dout, const Tensor& out, const Tensor& y,
                                 const BatchNormStats& stats) {
-    check_stats(stats);
-    check_tensor(dgamma, "dgamma", DType::f32, stats.mean.shape);
-    check_tensor(dbeta, "dbeta", DType::f32, stats.mean.shape);
-    check_same(dz, "dz", y);
-    check_same(dout, "dout", y);
-    if (out) check_same(out, "out", y);
-    QSTEP_CHECK(out || dz.data == dout.data, "without a ReLU dz is dout and must be the same tensor");
-    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
+                       channels = stats.mean.count();
     const Arrays arrays(context, channels);
     std::copy_n(stats.mean.as<float>(), channels, arrays.values[0]);
     const float* mean = arrays.repeat(0);
@@ -207,13 +178,8 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
                                const Tensor& y, const Tensor& dgamma, const Tensor& dbeta,
                                const BatchNormStats& stats, const Tensor& gamma) {
     if (mode == GradMode::skip) return;
-    check_stats(stats);
-    check_tensor(gamma, "gamma", DType::f32, stats.mean.shape);
-    check_tensor(dgamma, "dgamma", DType::f32, stats.mean.shape);
-    check_tensor(dbeta, "dbeta", DType::f32, stats.mean.shape);
-    check_same(dy, "dy", y);
-    check_same(dz, "dz", y);
-    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma),
+                       channels = stats.mean.count();
     const Arrays arrays(context, channels);
     const Tiling& tiling = arrays.tiling;
     const auto& values = arrays.values;

@@ -36,16 +36,13 @@ void copy_all(Context& context, const Tensor& to, const Tensor& from) {
 }  // namespace
 
 void convert(Context& context, const Tensor& to, const Tensor& from) {
-    QSTEP_CHECK(to.count() == from.count(), "conversion from {} to {}: the counts differ",
-                from.shape.to_string(), to.shape.to_string());
+    qstep::detail::check_conversion(to, from);
     if (to.dtype == from.dtype) {
         copy_all(context, to, from);
-    } else if (to.dtype == DType::f32 && from.dtype == DType::bf16) {
+    } else if (to.dtype == DType::f32) {
         convert_all<float, bf16>(context, to, from);
-    } else if (to.dtype == DType::bf16 && from.dtype == DType::f32) {
-        convert_all<bf16, float>(context, to, from);
     } else {
-        QSTEP_CHECK(false, "there is no conversion from {} to {}", name_of(from.dtype), name_of(to.dtype));
+        convert_all<bf16, float>(context, to, from);
     }
 }
 

@@ -18,11 +18,9 @@ struct Mask {
 };
 
 Mask mask_of(float probability, const DropoutKey& key) {
-    QSTEP_CHECK(probability >= 0.0f && probability < 1.0f, "dropout probability {} is not in [0, 1)",
-                probability);
-    check_tensor(key.step, "step", DType::i64, {1});
     const auto step = static_cast<std::uint32_t>(key.step.as<std::int64_t>()[0]);
-    const std::uint64_t seed = key.seed + (std::uint64_t{key.layer} << 32);
+    const std::uint64_t seed =
+        static_cast<std::uint64_t>(key.seed.as<std::int64_t>()[0]) + (std::uint64_t{key.layer} << 32);
     return {{seed, Purpose::dropout, step}, probability, 1.0f / (1.0f - probability)};
 }
 
@@ -53,7 +51,7 @@ QSTEP_CLONES void dropout_range(T* to, const T* from, std::int64_t first, std::i
 void dropout(Context& context, const Tensor& to, GradMode mode, const Tensor& from, float probability,
              const DropoutKey& key) {
     if (mode == GradMode::skip) return;
-    check_tensor(to, "dropout's result", from.dtype, from.shape);
+    qstep::detail::check_dropout(to, from, probability, key);
     const Mask mask = mask_of(probability, key);
     const bool accumulate = mode == GradMode::accumulate;
     with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {

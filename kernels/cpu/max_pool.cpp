@@ -101,7 +101,7 @@ void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y,
 void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                        const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    check_pool(shape, x, dy);
+    qstep::detail::check_pool(shape, x, dy);
     check_tensor(dx, "dx", x.dtype, shape.x());
     with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = dx.as<T>();

@@ -12,20 +12,10 @@ namespace qstep::cpu {
 /// Channels handled at once, so that their sums stay in registers or the nearest cache.
 constexpr std::int64_t kPoolChannels = 64;
 
-/// Throws unless the window fits and both tensors have the shape's extents and one type.
-inline void check_pool(const PoolShape& shape, const Tensor& x, const Tensor& y) {
-    QSTEP_CHECK(
-        shape.kernel >= 1 && shape.stride >= 1 && shape.kernel <= shape.height && shape.kernel <= shape.width,
-        "a pooling window of {} with stride {} does not fit {}", shape.kernel, shape.stride,
-        shape.x().to_string());
-    check_tensor(x, "x", x.dtype, shape.x());
-    check_tensor(y, "y", x.dtype, shape.y());
-}
-
 /// y from x, both checked: rows(T* y, const T* x, shape, begin, end) makes output rows begin..end of all N*P.
 template <typename Rows>
 void pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x, Rows rows) {
-    check_pool(shape, x, y);
+    qstep::detail::check_pool(shape, x, y);
     const std::int64_t cost = shape.out_width() * shape.channels * shape.kernel * shape.kernel;
     with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();

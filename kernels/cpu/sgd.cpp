@@ -23,9 +23,7 @@ QSTEP_CLONES void sgd_range(float* parameters, float* momentum, const float* gra
 
 void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
                 const Tensor& lr, const SgdSettings& settings) {
-    check_tensor(momentum, "momentum", DType::f32, parameters.shape);
-    check_tensor(gradient, "gradient", DType::f32, parameters.shape);
-    check_tensor(lr, "lr", DType::f32, {1});
+    qstep::detail::check_sgd(parameters, momentum, gradient, lr);
     auto *p = parameters.as<float>(), *m = momentum.as<float>();
     const auto* g = gradient.as<float>();
     const float rate = lr.as<float>()[0];

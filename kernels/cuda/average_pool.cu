@@ -144,7 +144,7 @@ void launch_backward(Context& context, const PoolShape& shape, T* dx, bool accum
 }  // namespace
 
 void average_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
-    check_pool(shape, x, y);
+    qstep::detail::check_pool(shape, x, y);
     with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
@@ -156,7 +156,7 @@ void average_pool_forward(Context& context, const PoolShape& shape, const Tensor
 void average_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                            const Tensor& dy) {
     if (mode == GradMode::skip) return;
-    check_pool(shape, dx, dy);
+    qstep::detail::check_pool(shape, dx, dy);
     const bool accumulate = mode == GradMode::accumulate;
     with_float_type(dx.dtype, "dx", [&]<typename T>(T) {
         auto* to = dx.as<T>();

@@ -3,7 +3,8 @@
 // bytes a thread, each element looked up by its own place in the crop.
 //
 // 3 KiB read and 12 / 6 KiB written an image (f32 / bf16): 1.9 MB / 1.2 MB for a batch of 128, 0.45 us / 0.27
-// us at 4.3 TB/s. Three dependent reads (place, index, image) and the launch make it some 4 us.
+// us at 4.3 TB/s; an element takes some 12 integer operations for its place. Three dependent reads (place,
+// index, image) and the launch make it some 4 us.
 #include "kernels/batch_assembly.h"
 
 #include "kernels/cuda/device/vector.cuh"
@@ -24,10 +25,9 @@ static_assert(kTable % kThreads == 0);
 struct Gathering {
     const std::uint8_t *images, *labels;
     const std::int32_t* order;
-    const std::int64_t *epoch, *batch;
+    const std::int64_t *epoch, *seed, *batch;
     std::int64_t count, places;  // images in the set, in the order
     std::int64_t batch_size;
-    std::uint64_t seed;
 
     /// Which image row `row` is; -1 where there is none.
     __device__ std::int64_t image_of(std::int64_t row) const {
@@ -58,7 +58,9 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(Gathering from, T* to,
     for (int i = 0; i < kTable; i += kThreads)
         table[i + thread] = normalised_byte((i + thread) % 256, (i + thread) / 256);
     Crop crop = kWholeImage;
-    if constexpr (kTraining) crop = draw_crop(from.seed, static_cast<std::uint32_t>(*from.epoch), image);
+    if constexpr (kTraining)
+        crop =
+            draw_crop(static_cast<std::uint64_t>(*from.seed), static_cast<std::uint32_t>(*from.epoch), image);
     if (thread == 0) labels[row] = image < 0 ? 0 : from.labels[image];
     __syncthreads();
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(pieces);
@@ -81,18 +83,21 @@ __global__ void advance_kernel(std::int64_t* counters) {
 
 template <bool kTraining>
 void gather(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
-            const BatchPlace& place, std::uint64_t seed) {
+            const BatchPlace& place, const Tensor& seed) {
     qstep::detail::check_batch(images, labels, set, place);
-    if (kTraining) check_tensor(place.epoch, "epoch", DType::i64, {1});
+    if (kTraining) {
+        check_tensor(place.epoch, "epoch", DType::i64, {1});
+        check_tensor(seed, "seed", DType::i64, {1});
+    }
     const Gathering from{set.images.as<std::uint8_t>(),
                          set.labels.as<std::uint8_t>(),
                          place.order ? place.order.as<std::int32_t>() : nullptr,
                          kTraining ? place.epoch.as<std::int64_t>() : nullptr,
+                         kTraining ? seed.as<std::int64_t>() : nullptr,
                          place.batch.as<std::int64_t>(),
                          set.labels.count(),
                          place.order ? place.order.count() : set.labels.count(),
-                         place.batch_size,
-                         seed};
+                         place.batch_size};
     QSTEP_CHECK(aligned_for_vectors(from.images, static_cast<std::byte*>(images.data)),
                 "data sets and batches of images begin at multiples of 16 bytes");
     with_float_type(images.dtype, "images", [&]<typename T>(T) {
@@ -104,13 +109,13 @@ void gather(Context& context, const Tensor& images, const Tensor& labels, const 
 }  // namespace
 
 void gather_training_batch(Context& context, const Tensor& images, const Tensor& labels, const ImageSet& set,
-                           const BatchPlace& place, std::uint64_t seed) {
+                           const BatchPlace& place, const Tensor& seed) {
     gather<true>(context, images, labels, set, place, seed);
 }
 
 void gather_evaluation_batch(Context& context, const Tensor& images, const Tensor& labels,
                              const ImageSet& set, const BatchPlace& place) {
-    gather<false>(context, images, labels, set, place, 0);
+    gather<false>(context, images, labels, set, place, {});
 }
 
 void advance_counters(Context& context, const Tensor& counters) {

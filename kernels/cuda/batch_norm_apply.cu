@@ -5,7 +5,7 @@
 // Bytes of an element (f32 / bf16) and time at 4.3 TB/s for [128,32,32,16] (2.1 M elements):
 //   apply             8 / 4, with a residual 12 / 6            3.9 us / 2.0 us, 5.9 us / 2.9 us
 //   backward apply    12 / 6, accumulating 16 / 8              5.9 us / 2.9 us, 7.8 us / 3.9 us
-#include "kernels/batch_norm.h"
+#include "kernels/batch_norm_checks.h"
 #include "kernels/cuda/device/columns.cuh"
 #include "kernels/cuda/device/map.cuh"
 #include "kernels/float_types.h"
@@ -185,29 +185,11 @@ void launch_backward_apply(Context& context, const Backward<T>& data, bool accum
     launch(context, "batch_norm_backward_apply", kernel, {columns.blocks(), kColumnThreads}, columns, data);
 }
 
-void check_per_channel(const Tensor& tensor, const char* name, const BatchNormStats& stats) {
-    check_tensor(tensor, name, DType::f32, stats.mean.shape);
-}
-
-// Rows of y, checked against the statistics.
-std::int64_t checked_rows(const Tensor& y, const BatchNormStats& stats) {
-    QSTEP_CHECK(stats.mean.shape.rank() == 1, "mean must be [C], it is {}", stats.mean.shape.to_string());
-    check_per_channel(stats.mean, "mean", stats);
-    check_per_channel(stats.inv_std, "inv_std", stats);
-    const std::int64_t channels = stats.mean.count();
-    QSTEP_CHECK(y.shape.rank() >= 1 && y.shape[y.shape.rank() - 1] == channels && y.count() > 0,
-                "batch normalisation of {} channels got {}", channels, y.shape.to_string());
-    return y.count() / channels;
-}
-
 }  // namespace
 
 void batch_norm_running_statistics(Context& context, const BatchNormStats& stats,
                                    const BatchNormParameters& parameters) {
-    check_per_channel(stats.mean, "mean", stats);
-    check_per_channel(stats.inv_std, "inv_std", stats);
-    check_per_channel(parameters.running_mean, "running_mean", stats);
-    check_per_channel(parameters.running_var, "running_var", stats);
+    qstep::detail::check_running(stats, parameters);
     const RunningStatistics map{stats.mean.as<float>(), stats.inv_std.as<float>(),
                                 parameters.running_mean.as<float>(), parameters.running_var.as<float>(),
                                 static_cast<double>(parameters.eps)};
@@ -216,11 +198,8 @@ void batch_norm_running_statistics(Context& context, const BatchNormStats& stats
 
 void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, const Tensor& residual, bool relu,
                       const BatchNormStats& stats, const BatchNormParameters& parameters) {
-    const std::int64_t rows = checked_rows(y, stats), channels = stats.mean.count();
-    check_per_channel(parameters.gamma, "gamma", stats);
-    check_per_channel(parameters.beta, "beta", stats);
-    check_tensor(out, "out", y.dtype, y.shape);
-    if (residual) check_tensor(residual, "residual", y.dtype, y.shape);
+    const std::int64_t rows = qstep::detail::check_apply(out, y, residual, stats, parameters),
+                       channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Normalisation<T> data{out.as<T>(),
                                     y.as<T>(),
@@ -241,12 +220,8 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
                                const Tensor& y, const Tensor& dgamma, const Tensor& dbeta,
                                const BatchNormStats& stats, const Tensor& gamma) {
     if (mode == GradMode::skip) return;
-    const std::int64_t rows = checked_rows(y, stats), channels = stats.mean.count();
-    check_per_channel(gamma, "gamma", stats);
-    check_per_channel(dgamma, "dgamma", stats);
-    check_per_channel(dbeta, "dbeta", stats);
-    check_tensor(dy, "dy", y.dtype, y.shape);
-    check_tensor(dz, "dz", y.dtype, y.shape);
+    const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma),
+                       channels = stats.mean.count();
     const bool accumulate = mode == GradMode::accumulate;
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Backward<T> data{dy.as<T>(),

@@ -10,7 +10,7 @@
 //   backward reduce   12 / 6 read, 4 / 2 written (8 / 4 without ReLU, nothing written)   7.8 us / 3.9 us
 // and some 5 operations an element. The end of the job reads 16 bytes per channel and block from the cache,
 // about a microsecond.
-#include "kernels/batch_norm.h"
+#include "kernels/batch_norm_checks.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cuda/arrival_counters.h"
 #include "kernels/cuda/device/columns.cuh"
@@ -214,18 +214,6 @@ Partials borrow_partials(Context& context, const Columns& columns, int vector) {
     return {first, static_cast<double*>(scratch.take_bytes(bytes))};
 }
 
-std::int64_t rows_of(const Tensor& y, std::int64_t channels) {
-    QSTEP_CHECK(y.shape.rank() >= 1 && y.shape[y.shape.rank() - 1] == channels && y.count() > 0,
-                "batch normalisation of {} channels got {}", channels, y.shape.to_string());
-    return y.count() / channels;
-}
-
-void check_stats(const BatchNormStats& stats) {
-    QSTEP_CHECK(stats.mean.shape.rank() == 1, "mean must be [C], it is {}", stats.mean.shape.to_string());
-    check_tensor(stats.mean, "mean", DType::f32, stats.mean.shape);
-    check_tensor(stats.inv_std, "inv_std", DType::f32, stats.mean.shape);
-}
-
 template <typename T, int kVector>
 void launch_statistics(Context& context, const Tensor& y, std::int64_t rows, std::int64_t channels,
                        const StatisticsTargets& to) {
@@ -259,10 +247,8 @@ std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std:
 
 void batch_norm_statistics(Context& context, const BatchNormStats& stats,
                            const BatchNormParameters& parameters, const Tensor& y) {
-    check_stats(stats);
-    check_tensor(parameters.running_mean, "running_mean", DType::f32, stats.mean.shape);
-    check_tensor(parameters.running_var, "running_var", DType::f32, stats.mean.shape);
-    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    qstep::detail::check_running(stats, parameters);
+    const std::int64_t channels = stats.mean.count(), rows = qstep::detail::checked_rows(y, stats);
     if (rows < 2)
         fail_usage(
             "batch normalisation needs at least two values per channel to train on; take a larger batch");
@@ -283,14 +269,8 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
 void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
                                 const Tensor& dout, const Tensor& out, const Tensor& y,
                                 const BatchNormStats& stats) {
-    check_stats(stats);
-    check_tensor(dgamma, "dgamma", DType::f32, stats.mean.shape);
-    check_tensor(dbeta, "dbeta", DType::f32, stats.mean.shape);
-    check_tensor(dz, "dz", y.dtype, y.shape);
-    check_tensor(dout, "dout", y.dtype, y.shape);
-    if (out) check_tensor(out, "out", y.dtype, y.shape);
-    QSTEP_CHECK(out || dz.data == dout.data, "without a ReLU dz is dout and must be the same tensor");
-    const std::int64_t channels = stats.mean.count(), rows = rows_of(y, channels);
+    const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
+                       channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
         const Gradients<T> data{dz.as<T>(),         dout.as<T>(),           out ? out.as<T>() : nullptr,
                                 y.as<T>(),          stats.mean.as<float>(), stats.inv_std.as<float>(),

@@ -54,18 +54,15 @@ void convert_all(Context& context, const Tensor& to, const Tensor& from) {
 }  // namespace
 
 void convert(Context& context, const Tensor& to, const Tensor& from) {
-    QSTEP_CHECK(to.count() == from.count(), "conversion from {} to {}: the counts differ",
-                from.shape.to_string(), to.shape.to_string());
+    qstep::detail::check_conversion(to, from);
     if (to.dtype == from.dtype) {
         const Copy map{static_cast<std::uint8_t*>(to.data), static_cast<const std::uint8_t*>(from.data)};
         launch_map(context, "copy", map, static_cast<std::int64_t>(to.bytes()),
                    aligned_for_vectors(map.to, map.from));
-    } else if (to.dtype == DType::f32 && from.dtype == DType::bf16) {
+    } else if (to.dtype == DType::f32) {
         convert_all<float, bf16>(context, to, from);
-    } else if (to.dtype == DType::bf16 && from.dtype == DType::f32) {
-        convert_all<bf16, float>(context, to, from);
     } else {
-        QSTEP_CHECK(false, "there is no conversion from {} to {}", name_of(from.dtype), name_of(to.dtype));
+        convert_all<bf16, float>(context, to, from);
     }
 }
 

@@ -22,7 +22,8 @@ constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
 class Trial {
   public:
     Trial(const Context& context, std::size_t bytes)
-        : backend_(backend(context.device())), address_(backend_.allocate(std::max<std::size_t>(bytes, 1))) {
+        : backend_(backend(context.device())),
+          address_(backend_.allocate(std::max<std::size_t>(bytes, 1), kSmallerBatches)) {
         QSTEP_CUDA_CHECK(cudaMemsetAsync(address_, 0, std::max<std::size_t>(bytes, 1), stream_of(context)));
     }
     ~Trial() { backend_.release(address_); }

@@ -4,6 +4,7 @@
 // operations; [128,4096] (0.5 M elements, AlexNet) takes 1.0 us / 0.5 us at 4.3 TB/s.
 #include "kernels/activation.h"
 #include "kernels/cuda/device/map.cuh"
+#include "kernels/cuda/device/seed.cuh"
 #include "kernels/float_types.h"
 
 namespace qstep::cuda {
@@ -14,8 +15,9 @@ template <typename T, bool kAccumulate>
 struct Dropout {
     T* to;
     const T* from;
-    const std::int64_t* step;
-    RandomStream stream;
+    const std::int64_t *seed, *step;
+    std::uint32_t layer;
+    RandomStream stream;  // once it has begun
     float probability, scale;
 
     template <int kCount>
@@ -23,7 +25,10 @@ struct Dropout {
         Packed<T, kCount> from, old;
     };
     static constexpr int kVector = kVectorOf<T>;
-    __device__ void begin() { stream.step = static_cast<std::uint32_t>(*step); }
+    __device__ void begin() {
+        stream = {seed_of_warp(seed) + (std::uint64_t{layer} << 32), Purpose::dropout,
+                  static_cast<std::uint32_t>(*step)};
+    }
     template <int kCount>
     __device__ Inputs<kCount> load(std::int64_t at) const {
         Inputs<kCount> inputs{};
@@ -63,21 +68,17 @@ struct Dropout {
 void dropout(Context& context, const Tensor& to, GradMode mode, const Tensor& from, float probability,
              const DropoutKey& key) {
     if (mode == GradMode::skip) return;
-    check_tensor(to, "dropout's result", from.dtype, from.shape);
-    QSTEP_CHECK(probability >= 0.0f && probability < 1.0f, "dropout probability {} is not in [0, 1)",
-                probability);
-    check_tensor(key.step, "step", DType::i64, {1});
-    const RandomStream stream{key.seed + (std::uint64_t{key.layer} << 32), Purpose::dropout, 0};
+    qstep::detail::check_dropout(to, from, probability, key);
     const float scale = 1.0f / (1.0f - probability);
     with_float_type(from.dtype, "dropout's input", [&]<typename T>(T) {
         const auto run = [&](const auto& map) {
             launch_map(context, "dropout", map, from.count(), aligned_for_vectors(map.to, map.from));
         };
-        const auto* step = key.step.as<std::int64_t>();
+        const auto *seed = key.seed.as<std::int64_t>(), *step = key.step.as<std::int64_t>();
         if (mode == GradMode::accumulate)
-            run(Dropout<T, true>{to.as<T>(), from.as<T>(), step, stream, probability, scale});
+            run(Dropout<T, true>{to.as<T>(), from.as<T>(), seed, step, key.layer, {}, probability, scale});
         else
-            run(Dropout<T, false>{to.as<T>(), from.as<T>(), step, stream, probability, scale});
+            run(Dropout<T, false>{to.as<T>(), from.as<T>(), seed, step, key.layer, {}, probability, scale});
     });
 }
 

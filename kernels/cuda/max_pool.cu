@@ -107,7 +107,7 @@ void launch_backward(Context& context, const PoolShape& shape, T* dx, bool accum
 }  // namespace
 
 void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y, const Tensor& x) {
-    check_pool(shape, x, y);
+    qstep::detail::check_pool(shape, x, y);
     with_float_type(x.dtype, "x", [&]<typename T>(T) {
         auto* to = y.as<T>();
         const auto* from = x.as<T>();
@@ -119,7 +119,7 @@ void max_pool_forward(Context& context, const PoolShape& shape, const Tensor& y,
 void max_pool_backward(Context& context, const PoolShape& shape, const Tensor& dx, GradMode mode,
                        const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    check_pool(shape, x, dy);
+    qstep::detail::check_pool(shape, x, dy);
     check_tensor(dx, "dx", x.dtype, shape.x());
     const bool accumulate = mode == GradMode::accumulate;
     with_float_type(x.dtype, "x", [&]<typename T>(T) {

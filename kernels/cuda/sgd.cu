@@ -58,9 +58,7 @@ void update(Context& context, const Tensor& parameters, const Tensor& momentum, 
 
 void sgd_update(Context& context, const Tensor& parameters, const Tensor& momentum, const Tensor& gradient,
                 const Tensor& lr, const SgdSettings& settings) {
-    check_tensor(momentum, "momentum", DType::f32, parameters.shape);
-    check_tensor(gradient, "gradient", DType::f32, parameters.shape);
-    check_tensor(lr, "lr", DType::f32, {1});
+    qstep::detail::check_sgd(parameters, momentum, gradient, lr);
     if (settings.nesterov)
         update<true>(context, parameters, momentum, gradient, lr, settings);
     else

@@ -2,8 +2,10 @@
 // kernels/softmax_cross_entropy.h). Four threads share a row; exponentials and sums are in double, in a fixed
 // order.
 //
-// Logits of [128,10] are 5 KB (f32) and 1,280 exponentials in double: both kernels cost a launch. The forward
-// is a single block, so that the sum over the batch needs no second one; each 128 rows take it about 2 us.
+// 4 / 2 bytes an element (f32 / bf16) forward, 8 / 4 backward, and an exponential in double, some 30
+// operations: logits of [128,10] are 5 KB and 1,280 exponentials, 1.2 ns and 2.4 ns at 4.3 TB/s, so both
+// kernels cost a launch. The forward is a single block, so that the sum over the batch needs no second one;
+// each 128 rows take it about 2 us.
 #include "kernels/softmax_cross_entropy.h"
 
 #include "kernels/cuda/device/reduce.cuh"

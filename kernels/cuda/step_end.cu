@@ -1,5 +1,6 @@
-// The end of a step: one block, some 2 us of latency. Only after a fault does it read the gradient, 4 bytes
-// an element.
+// The end of a step: one block, 84 bytes, 20 ps at 4.3 TB/s, so a launch and two dependent reads, some 2 us,
+// are what it costs. Only after a fault does it read the gradient: 4 bytes and a comparison an element, by a
+// single block.
 #include "kernels/step_end.h"
 
 #include <limits>

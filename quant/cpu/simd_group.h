@@ -63,6 +63,8 @@ inline void philox_words(std::uint32_t* words, const RandomStream& stream, std::
 template <Isa isa>
 class SimdGroupOf {
   public:
+    using Index = std::int64_t;
+
     static constexpr std::int64_t rank() { return 0; }
     static constexpr std::int64_t size() { return 1; }
     static void barrier() {}

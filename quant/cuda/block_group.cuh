@@ -46,6 +46,7 @@ __device__ void butterflies(float (&y)[kCount]) {
 class BlockGroup {
   public:
     static constexpr int kMaxThreads = 1024;
+    using Index = int;
 
     /// Shared memory of the group, `QSTEP_SHARED BlockGroup::Storage storage;` in the kernel.
     struct Storage {
@@ -212,9 +213,9 @@ class BlockGroup {
     template <typename Range, typename Target, typename Store>
     __device__ void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
                                     Store store) const {
-        constexpr int kLanes = static_cast<int>(kArgminBlock), kFew = 2, kMany = 4;
+        constexpr int kLanes = static_cast<int>(kArgminBlock), kFew = 2, kMany = 4, kLeastTeam = 4;
         const int count = static_cast<int>(blocks);
-        if (count * (kLanes / kFew) * kWarp <= size_)
+        if (count * (kLanes / kFew) * kLeastTeam <= size_)
             search_blocks<kFew>(count, lines, range, target, store);
         else
             search_blocks<kMany>(count, lines, range, target, store);
@@ -263,16 +264,20 @@ class BlockGroup {
                                   Store store) const {
         constexpr int kParts = static_cast<int>(kArgminBlock) / kTogether;
         const int items = blocks * kParts;
-        int team = 1;
-        while (team < kWarp && 2 * team * items <= size_) team *= 2;
-        for (int base = 0; base < items; base += size_ / team) {
-            const int item = base + rank_ / team, block = item / kParts, lane = item % kParts * kTogether;
+        // A team is 2^shift threads: dividing by it takes one instruction.
+        int shift = 0;
+        while (1 << shift < kWarp && items << (shift + 1) <= size_) ++shift;
+        const int team = 1 << shift, member = rank_ & (team - 1);
+        for (int base = 0; base < items; base += size_ >> shift) {
+            const auto number = static_cast<unsigned>(base + (rank_ >> shift));
+            const auto item = static_cast<int>(number), block = static_cast<int>(number / kParts),
+                       lane = static_cast<int>(number % kParts * kTogether);
             Best best[kTogether];
             if (item < items) {
                 LineTarget targets[kTogether];
 #pragma unroll
                 for (int k = 0; k < kTogether; ++k) targets[k] = target(block, lane + k);
-                search(best, lines, range(block), targets, rank_ % team, team);
+                search(best, lines, range(block), targets, member, team);
             }
             for (int offset = team / 2; offset > 0; offset /= 2)
 #pragma unroll
@@ -283,7 +288,7 @@ class BlockGroup {
                         (other.cost == best[k].cost && other.index < best[k].index))
                         best[k] = other;
                 }
-            if (item < items && rank_ % team == 0)
+            if (item < items && member == 0)
 #pragma unroll
                 for (int k = 0; k < kTogether; ++k) store(block, lane + k, best[k].index, best[k].cost);
         }

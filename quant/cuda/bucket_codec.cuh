@@ -19,7 +19,7 @@ class BucketCodec : public SinkCodec<BucketCodec<Algorithm>> {
 
   public:
     BucketCodec(Context& context, const CodecSettings& settings, std::int64_t count)
-        : Base(settings, {count, settings.bucket_size}) {
+        : Base(context, settings, {count, settings.bucket_size}) {
         context.workspace().reserve(workspace_bytes());
     }
 

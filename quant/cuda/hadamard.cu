@@ -21,11 +21,13 @@ __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     const Draws draws = task.draws();
     if constexpr (kWholeTiles<Tile, Sink>)
         if (fills_tiles<Tile>(task, sink))
-            return for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
-                constexpr int kCapacity = Tile::kCapacity;
-                const AllSlots<kCapacity> slots{bucket * kCapacity};
-                return rotate_and_quantize<Tile>(
-                    task, draws, sink, TileBucket<AllSlots<kCapacity>>{bucket, slots, kCapacity, slots.base});
+            return with_table<Standard, Tile>(task, [&](const auto& table) {
+                for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
+                    constexpr int kCapacity = Tile::kCapacity;
+                    const AllSlots<kCapacity> slots{bucket * kCapacity};
+                    const TileBucket<AllSlots<kCapacity>> whole{bucket, slots, kCapacity, slots.base};
+                    return rotate_and_quantize<Tile>(task, draws, sink, whole, table);
+                });
             });
     for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;
@@ -61,7 +63,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Sink sink = stored_sink.ready();
     const std::int64_t bucket = first + blockIdx.x, begin = task.buckets.begin(bucket),
                        n = task.buckets.length(bucket);
-    const Signs signs{{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
+    const Signs signs{task.stream(Purpose::rotation), static_cast<std::uint64_t>(begin)};
     const Draws draws = task.draws().from(bucket * padded);
     const std::int64_t length = StreamLayout::padded_to(n);
     auto* y = qstep::cuda::dynamic_shared<float>();
@@ -89,7 +91,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     auto* y = qstep::cuda::dynamic_shared<float>();
     decode_rotated(group, stream, bucket, 0, y, padded);
     group.walsh_hadamard(y, padded, 1);
-    const Signs signs{{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
+    const Signs signs{task.stream(Purpose::rotation), static_cast<std::uint64_t>(begin)};
     Hadamard::store(group, out + begin, y, n, scale, signs);
 }
 
@@ -98,12 +100,12 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
 
   public:
     HadamardCodec(Context& context, const CodecSettings& settings, std::int64_t count)
-        : SinkCodec(settings, {count, settings.bucket_size}),
+        : SinkCodec(context, settings, {count, settings.bucket_size}),
           padded_(StreamLayout::padded_to(buckets().size)) {
         wave_ = std::clamp<std::int64_t>(kWaveElements / padded_, 1, buckets().count());
         std::int64_t bytes = 0;
         long_memory(nullptr, &bytes);
-        context.workspace().reserve(static_cast<std::size_t>(bytes));
+        context.workspace().reserve(static_cast<std::size_t>(bytes), "a smaller --bucket-size needs less");
     }
 
   private:

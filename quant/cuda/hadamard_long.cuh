@@ -1,6 +1,10 @@
 // Hadamard on buckets longer than a chunk, through a padded copy in the workspace: all chunks of some buckets
 // together, one phase after the other. A copy that stays within the second-level cache costs little, so
 // buckets are taken a wave at a time.
+//
+// Of memory 12 bytes an element (24 with an update), 187 us for 64 M elements at 4.3 TB/s; of the cache 20
+// bytes more, and 16 for every three stages beyond a chunk. Operations as in quant/cuda/hadamard_tile.cuh,
+// with a stage more for every doubling.
 #pragma once
 
 #include "quant/cuda/block_buckets.cuh"
@@ -53,7 +57,7 @@ struct Piece {
                                wave.padded);
     }
     __device__ Signs signs(const Task& task) const {
-        return {{task.seed, Purpose::rotation, task.step_number()}, static_cast<std::uint64_t>(begin)};
+        return {task.stream(Purpose::rotation), static_cast<std::uint64_t>(begin)};
     }
 };
 

@@ -5,9 +5,10 @@
 // quad: four or five stages exchange with other threads by shuffles, the others stay within a thread.
 //
 // 8 bytes an element: 64 M elements move in 125 us at 4.3 TB/s, in which an H200 issues 58 to 62 instructions
-// an element. For buckets of 512 an element takes some 85: 44 are those of `standard`, 26 the two transforms
-// (a stage within a thread is one addition, one between threads a shuffle and an addition, 18 and 4 both
-// ways), 15 signs, scale, cut and the second range. So some 60 % of a copy's rate, 210 us, is to be expected.
+// an element. For whole buckets of 512 and up to 16 levels the machine code of sm_90 has 73 of them: 34 are
+// those of `standard` without its loads and stores, 26 the two transforms (a stage within a thread is one
+// addition, one between threads a shuffle and an addition, 18 and 4 both ways), 8 signs and scale, 3 the
+// second range. So some 75 % of a copy's rate, 165 us, is to be expected.
 // Going through shared memory instead of 4 shuffles needs two ways there and back for a vector, since
 // rounding wants whole quads in a thread: as many accesses as shuffles, and 3 instructions an element less.
 #pragma once
@@ -83,21 +84,27 @@ class WholeTileSigns {
         for (int run = 0; run < kRuns; ++run) {
             const Draw4 draw = signs.stream.block(block + (run * (kWords / 4) + first % kWords / 4));
 #pragma unroll
-            for (int c = 0; c < 4; ++c) words_[run][c] = draw.word[c] >> first / kWords;
+            for (int c = 0; c < 4; ++c) {
+                const std::uint32_t bits = draw.word[c] >> first / kWords;
+                words_[c] = kRuns == 1 ? bits : run == 0 ? bits & kMine : words_[c] | (bits & kMine) << run;
+            }
         }
     }
 
     __device__ std::uint32_t of(int quad, int c) const {
-        constexpr int kBits = Tile::kStride / kWords;
-        return words_[quad / kQuads][c] << (31 - quad % kQuads * kBits) & 0x80000000u;
+        return words_[c] << (31 - quad % kQuads * kBits - quad / kQuads) & 0x80000000u;
     }
 
   private:
     static constexpr int kRun = static_cast<int>(Signs::kRun), kWords = static_cast<int>(Signs::kWords);
     static constexpr int kQuads = kRun / Tile::kStride;
     static constexpr int kRuns = Tile::kCapacity / kRun;
+    // A thread's quads in a run are so many bits apart, and of those in between the other runs take some.
+    static constexpr int kBits = Tile::kStride / kWords;
+    static constexpr std::uint32_t kMine = static_cast<std::uint32_t>(0xffffffffu / ((1u << kBits) - 1));
+    static_assert(kRuns <= kBits && (kRuns == 1 || kQuads * kBits == 32));
 
-    std::uint32_t words_[kRuns][4];
+    std::uint32_t words_[4];
 };
 
 /// The stages h = 1, 2, ... padded / 2.
@@ -164,9 +171,9 @@ __device__ AllSlots<kCapacity> rotated_slots(const AllSlots<kCapacity>&, int) {
 }
 
 /// Returns the spread.
-template <typename Tile, typename Sink, typename Where>
+template <typename Tile, typename Sink, typename Where, typename Table = NoTable>
 __device__ double rotate_and_quantize(const Task& task, const Draws& draws, const Sink& sink,
-                                      const TileBucket<Where>& bucket) {
+                                      const TileBucket<Where>& bucket, const Table& table = {}) {
     const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads;
     Tile tile(thread);
     const Where& elements = bucket.elements;
@@ -174,7 +181,8 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
     const bool vectors = Where::kAll || (task.vectors && elements.base % 4 == 0);
     tile.load(task.in, elements, vectors, 0.0f);
     using TheSigns = std::conditional_t<Where::kAll, WholeTileSigns<Tile>, TileSigns<Tile>>;
-    const TheSigns signs(tile, Signs{{task.seed, Purpose::rotation, task.step_number()}, 0}, elements.base);
+    const TheSigns signs(tile, Signs{{draws.stream.seed, Purpose::rotation, draws.stream.step}, 0},
+                         elements.base);
     const Hadamard::Scale scale =
         Hadamard::scale(tile.template extent<false>([](float x) { return fabsf(x); }), bucket.padded);
     tile.for_each([&](float& x, int v, int c) {
@@ -184,16 +192,11 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
     // What is beyond the vector must neither change its range nor add to its spread.
     const int first_lane = static_cast<int>(threadIdx.x) % kWarp - thread;
     tile.refill(rotated, __shfl_sync(kAllLanes, tile.x[0][0], first_lane));
-    const Standard::Fit fit = Standard::fit_of(tile.template extent<true, false>([](float x) { return x; }),
-                                               bucket.padded, task.parameters);
+    Standard::Fit fit = Standard::fit_of(tile.template extent<true, false>([](float x) { return x; }),
+                                         bucket.padded, task.parameters);
     tile.refill(rotated, fit.low);
-    const Standard::Rounder rounder(fit);
-    const Standard::Decoder decoder(fit);
-    const double shares = tile.round(rounder, draws, bucket.draw, rotated, [=](std::uint32_t code) {
-        return left_by<Standard, Sink>(decoder, code);
-    });
-    const double spread =
-        scale.finite ? shares * rounder.scale() * scale.variance : std::numeric_limits<double>::quiet_NaN();
+    const double shares = round_tile<Standard, Sink>(tile, fit, draws, bucket.draw, rotated, table, thread);
+    const double spread = scale.finite ? shares * scale.variance : std::numeric_limits<double>::quiet_NaN();
     if constexpr (Sink::kCodes) {
         if (!scale.finite) tile.fill(0.0f);
         if (elements.end > 0)
@@ -206,12 +209,16 @@ __device__ double rotate_and_quantize(const Task& task, const Draws& draws, cons
         // 2^e / P is a float for every P that a tile holds, and a product with it rounds once.
         const auto backward = static_cast<float>(scale.backward);
         tile.for_each([&](float& x, int v, int c) {
-            constexpr float kLargest = std::numeric_limits<float>::max();
-            const float value =
-                std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ signs.of(v, c)) * backward;
-            // + 0 turns -0 into +0.
-            x = fminf(fmaxf(value, -kLargest), kLargest) + 0.0f;
+            x = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ signs.of(v, c)) * backward;
         });
+        // x is at most 8 padded^2 <= 2^25 before this, so few buckets have values that leave the floats.
+        if (__any_sync(kAllLanes, !(backward < 0x1p100f)))
+            tile.for_each([](float& x, int, int) {
+                constexpr float kLargest = std::numeric_limits<float>::max();
+                x = fminf(fmaxf(x, -kLargest), kLargest);
+            });
+        // + 0 turns -0 into +0.
+        tile.for_each([](float& x, int, int) { x += 0.0f; });
         if (!scale.finite) tile.fill(kNotANumber);
         tile.store(sink, elements, Where::kAll || (vectors && sink.vectors()));
     }

@@ -1,5 +1,5 @@
 // `none`: the identity, which still looks for numbers that are not finite; and the search for the first of
-// them. 8 bytes an element: 64 M elements take 125 us at 4.3 TB/s.
+// them. 8 bytes (the search: 4) and a comparison an element: 64 M elements take 125 us (62 us) at 4.3 TB/s.
 #include "quant/cuda/block_group.cuh"
 #include "quant/cuda/codecs.h"
 #include "quant/cuda/sink_codec.cuh"
@@ -65,7 +65,7 @@ class NoneCodec : public SinkCodec<NoneCodec> {
 
   public:
     NoneCodec(Context& context, const CodecSettings& settings, std::int64_t count)
-        : SinkCodec(settings, {count, -1}) {
+        : SinkCodec(context, settings, {count, -1}) {
         context.workspace().reserve(static_cast<std::size_t>(blocks()) * sizeof(double));
     }
 
@@ -95,20 +95,7 @@ class NoneCodec : public SinkCodec<NoneCodec> {
     }
 };
 
-/// Eight bytes of device memory that a context keeps.
-class DeviceWord {
-  public:
-    explicit DeviceWord(Device device) : device_(device), address_(backend(device).allocate(8)) {}
-    ~DeviceWord() { backend(device_).release(address_); }
-    DeviceWord(const DeviceWord&) = delete;
-    DeviceWord& operator=(const DeviceWord&) = delete;
-
-    unsigned long long* address() const { return static_cast<unsigned long long*>(address_); }
-
-  private:
-    Device device_;
-    void* address_;
-};
+/// Of the word that a context keeps.
 struct DeviceWordKey {
     std::uint32_t only = 0;
 };
@@ -124,7 +111,8 @@ std::int64_t first_non_finite(Context& context, const float* x, std::int64_t n) 
     constexpr std::int64_t kMostBlocks = 1056;
     unsigned long long first = ~0ull;
     const auto make = [&] { return std::make_shared<DeviceWord>(context.device()); };
-    unsigned long long* found = context.plans().get<DeviceWord>(DeviceWordKey{}, make).address();
+    auto* found =
+        static_cast<unsigned long long*>(context.plans().get<DeviceWord>(DeviceWordKey{}, make).address());
     Backend& device = backend(context.device());
     device.copy_in(context, found, &first, sizeof first);
     const std::int64_t blocks = (n + kThreads - 1) / kThreads;

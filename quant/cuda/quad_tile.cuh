@@ -44,6 +44,26 @@ struct AllSlots {
     static __device__ bool holds_quad(int) { return true; }
 };
 
+/// NaN where one of the two is.
+__device__ inline float lesser_or_nan(float a, float b) {
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+#else
+    return a != a || b != b ? kNotANumber : fminf(a, b);
+#endif
+}
+__device__ inline float greater_or_nan(float a, float b) {
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+#else
+    return a != a || b != b ? kNotANumber : fmaxf(a, b);
+#endif
+}
+
 template <int Threads, int Quads>
 class QuadTile {
     static_assert(Threads >= 4 && Threads <= kWarp);
@@ -89,32 +109,31 @@ class QuadTile {
         }
     }
 
-    /// Extent of f(x) over all slots, in all threads; low only if kLow, finite only if kFinite.
+    /// Extent of f(x) over all slots, in all threads; low only if kLow, finite only if kFinite, which without
+    /// kLow asks for f(x) >= 0. Of floats that are not all finite, low and high are without meaning.
     template <bool kLow = true, bool kFinite = true, typename F>
     __device__ Extent extent(F f) const {
-        float low = std::numeric_limits<float>::infinity(), high = -low, odd = 0;
+        const auto lesser = [](float a, float b) { return kFinite ? lesser_or_nan(a, b) : fminf(a, b); };
+        const auto greater = [](float a, float b) { return kFinite ? greater_or_nan(a, b) : fmaxf(a, b); };
+        float low = std::numeric_limits<float>::infinity(), high = -low;
 #pragma unroll
         for (int v = 0; v < kQuads; ++v)
 #pragma unroll
             for (int c = 0; c < 4; ++c) {
                 const float value = f(x[v][c]);
-                if constexpr (kLow) low = fminf(low, value);
-                high = fmaxf(high, value);
-                // Stays 0 as long as all are finite; then NaN.
-                if constexpr (kFinite) odd = fmaf(value, 0.0f, odd);
+                if constexpr (kLow) low = lesser(low, value);
+                high = greater(high, value);
             }
 #pragma unroll
         for (int offset = kThreads / 2; offset > 0; offset /= 2) {
-            if constexpr (kLow) low = fminf(low, __shfl_xor_sync(kAllLanes, low, offset));
-            high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, offset));
+            if constexpr (kLow) low = lesser(low, __shfl_xor_sync(kAllLanes, low, offset));
+            high = greater(high, __shfl_xor_sync(kAllLanes, high, offset));
         }
-        if constexpr (!kFinite) return {low + 0.0f, high + 0.0f, true};
-        // Which of a warp's threads have met one that is not; of those, the ones of this bucket.
-        const unsigned not_finite = __ballot_sync(kAllLanes, odd != 0.0f);
-        constexpr unsigned kOurs = kThreads == kWarp ? kAllLanes : (1u << kThreads) - 1;
-        const int first = static_cast<int>(threadIdx.x) % kWarp / kThreads * kThreads;
+        // An infinity is an end, and a NaN both.
+        constexpr float kLargest = std::numeric_limits<float>::max();
+        const bool finite = !kFinite || (high <= kLargest && (!kLow || low >= -kLargest));
         // + 0 turns -0 into +0: which zero wins depends on the order.
-        return {low + 0.0f, high + 0.0f, (not_finite >> first & kOurs) == 0};
+        return {low + 0.0f, high + 0.0f, finite};
     }
 
     /// Lanes of a sum over the slots, of which a thread has four a set. None has more than kFloatTerms.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quant/cuda/code_sink.cuh"
+#include "quant/cuda/device_word.h"
 #include "quant/cuda/sinks.cuh"
 #include "quant/cuda/task.h"
 
@@ -13,12 +14,14 @@ namespace qstep::quant::cuda {
 template <typename Derived>
 class SinkCodec : public GradientCodec {
   public:
-    SinkCodec(const CodecSettings& settings, const Buckets& buckets)
-        : GradientCodec(settings, buckets.elements), buckets_(buckets) {}
+    SinkCodec(Context& context, const CodecSettings& settings, const Buckets& buckets)
+        : GradientCodec(settings, buckets.elements), buckets_(buckets), seed_(context.device()) {
+        backend(context.device()).copy_in(context, seed_.address(), &settings.seed, sizeof settings.seed);
+    }
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
                   const Tensor& variance) override {
-        const Task task = make_task(settings(), buckets_, in, step, variance);
+        const Task task = make_task(settings(), seed(), buckets_, in, step, variance);
         const float* from = task.in;
         float* to = out.as<float>();
         const std::int64_t count = buckets_.elements;
@@ -29,10 +32,8 @@ class SinkCodec : public GradientCodec {
 
     void quantize_and_update(Context& context, const UpdateTensors& tensors, const SgdSettings& sgd,
                              const Tensor& step, const Tensor& variance, const Tensor&) override {
-        const Task task = make_task(settings(), buckets_, tensors.gradient, step, variance);
-        check_tensor(tensors.parameters, "parameters", DType::f32, tensors.gradient.shape);
-        check_tensor(tensors.momentum, "momentum", DType::f32, tensors.gradient.shape);
-        check_tensor(tensors.lr, "lr", DType::f32, {1});
+        const Task task = make_task(settings(), seed(), buckets_, tensors.gradient, step, variance);
+        qstep::detail::check_sgd(tensors.parameters, tensors.momentum, tensors.gradient, tensors.lr);
         auto *parameters = tensors.parameters.as<float>(), *momentum = tensors.momentum.as<float>();
         const float* lr = tensors.lr.as<float>();
         if (sgd.nesterov)
@@ -45,7 +46,7 @@ class SinkCodec : public GradientCodec {
 
     void encode(Context& context, const Tensor& stream, const Tensor& in, const Tensor& step,
                 const Tensor& variance) override {
-        const Task task = make_task(settings(), buckets_, in, step, variance);
+        const Task task = make_task(settings(), seed(), buckets_, in, step, variance);
         const DeviceStream to = device_stream(*this, stream);
         write_stream_header(context, *this, to.bytes, task.step);
         derived().run(context, task, CodeSink(to), variance);
@@ -63,8 +64,10 @@ class SinkCodec : public GradientCodec {
 
   private:
     Derived& derived() { return static_cast<Derived&>(*this); }
+    const std::int64_t* seed() const { return static_cast<const std::int64_t*>(seed_.address()); }
 
     Buckets buckets_;
+    DeviceWord seed_;
 };
 
 }  // namespace qstep::quant::cuda

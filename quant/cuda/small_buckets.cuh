@@ -2,16 +2,17 @@
 // pass. A block takes a run of buckets (quant/buckets.h) and adds up its spreads.
 //
 // 8 bytes an element, or 20 with an update in the same launch: 64 M elements move in 125 us or 312 us at
-// 4.3 TB/s, in which an H200 issues 58 to 62 or 144 to 155 instructions an element (1.83 to 1.98 GHz). For
-// whole buckets of 512 the machine code of sm_90 has, an element: `standard` 43 (a quarter of a Philox block
-// 10, range and fit 6, the rest rounding, of which 11 additions and multiplications of doubles at half the
-// rate and 2 conversions at an eighth), `exponential` 52. So 85 % of a copy's rate takes four fifths, or all,
-// of the issue slots that are there.
+// 4.3 TB/s, in which an H200 issues 58 to 62 instructions an element, or 144 to 155 (1.83 to 1.98 GHz), half
+// as many of those that compare, shift or are logical. For whole buckets of 512 the machine code of sm_90
+// has, an element: `standard` 37 with up to 16 levels and 43 with more, of which a quarter of a Philox block
+// 10, range and fit 5, placing and rounding 18; 17 are of the slower kind, and one operation on doubles.
+// `exponential` has 45, 4 of them on doubles. So memory is what they wait for.
 #pragma once
 
 #include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/quad_tile.cuh"
 #include "quant/cuda/task.h"
+#include "quant/cuda/value_table.cuh"
 
 namespace qstep::quant::cuda {
 
@@ -81,10 +82,30 @@ __device__ void store_codes(Tile& tile, const Sink& sink, const Slots& slots, st
     __syncwarp();
 }
 
+/// Rounds the tile's slots to what they leave for the sink; returns the spread before scaling. Fit: has been
+/// found for `Algorithm`. With a table it is a fit for few levels, so how many bits the fraction has is
+/// known.
+template <typename Algorithm, typename Sink, typename Tile, typename Fit, typename Where, typename Table>
+__device__ double round_tile(Tile& tile, Fit& fit, const Draws& draws, std::int64_t first, const Where& slots,
+                             const Table& table, int thread) {
+    if constexpr (Table::kThere) fit.fraction_bits = Algorithm::kMostFractionBits;
+    const typename Algorithm::Rounder rounder(fit);
+    const typename Algorithm::Decoder decoder(fit);
+    if constexpr (Table::kThere) {
+        table.fill(decoder, thread);
+        return tile.round(rounder, draws, first, slots, [=](std::uint32_t code) { return table[code]; }) *
+               rounder.scale();
+    } else {
+        return tile.round(rounder, draws, first, slots, [=](const auto& code) {
+            return left_by<Algorithm, Sink>(decoder, code);
+        }) * rounder.scale();
+    }
+}
+
 /// The bucket that `slots` hold, if any; returns its spread, in all of its threads.
-template <typename Algorithm, typename Tile, typename Sink, typename Where>
+template <typename Algorithm, typename Tile, typename Sink, typename Where, typename Table = NoTable>
 __device__ double quantize_slots(const Task& task, const Draws& draws, const Sink& sink, std::int64_t bucket,
-                                 const Where& slots) {
+                                 const Where& slots, const Table& table = {}) {
     const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads, n = slots.end - slots.shift;
     // A whole tile is only taken where both suit vectors.
     const bool load_vectors = Where::kAll || task.vectors,
@@ -99,15 +120,10 @@ __device__ double quantize_slots(const Task& task, const Draws& draws, const Sin
         tile.template extent<!Algorithm::kSums>([](float x) { return Algorithm::projected(x); });
     double sum = 0;
     if constexpr (Algorithm::kSums) sum = tile.sum([](float x) { return Algorithm::term(x); });
-    const auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);
-    const typename Algorithm::Rounder rounder(fit);
+    auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);
     tile.refill(slots, Algorithm::neutral(fit));
     // Neighbours in the warp may have a bucket that needs rounding, so every bucket is rounded.
-    const typename Algorithm::Decoder decoder(fit);
-    const double shares = tile.round(rounder, draws, slots.base, slots, [=](const auto& code) {
-        return left_by<Algorithm, Sink>(decoder, code);
-    });
-    double spread = shares * rounder.scale();
+    double spread = round_tile<Algorithm, Sink>(tile, fit, draws, slots.base, slots, table, thread);
     if (!fit.finite) {
         tile.fill(left_by_not_a_number<Algorithm, Sink>());
         spread = std::numeric_limits<double>::quiet_NaN();
@@ -158,6 +174,16 @@ __device__ bool fills_tiles(const Task& task, const Sink& sink) {
            task.vectors && sink.vectors();
 }
 
+/// f(the table of this thread's bucket) where levels are few, else f(none).
+template <typename Algorithm, typename Tile, typename F>
+__device__ void with_table(const Task& task, const F& f) {
+    if constexpr (kTabled<Algorithm>) {
+        QSTEP_SHARED ValueTable::Storage<kTileThreads<Tile>, Tile::kThreads> tables;
+        if (task.parameters.levels <= ValueTable::kLevels) return f(tables.mine());
+    }
+    f(NoTable{});
+}
+
 template <typename Algorithm, typename Tile, typename Sink>
 __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_buckets_kernel(Task task, Sink stored_sink, double* run_spreads) {
@@ -165,9 +191,11 @@ __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     const Draws draws = task.draws();
     if constexpr (kWholeTiles<Tile, Sink>)
         if (fills_tiles<Tile>(task, sink))
-            return for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
-                const AllSlots<Tile::kCapacity> slots{bucket * Tile::kCapacity};
-                return quantize_slots<Algorithm, Tile>(task, draws, sink, bucket, slots);
+            return with_table<Algorithm, Tile>(task, [&](const auto& table) {
+                for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool) {
+                    const AllSlots<Tile::kCapacity> slots{bucket * Tile::kCapacity};
+                    return quantize_slots<Algorithm, Tile>(task, draws, sink, bucket, slots, table);
+                });
             });
     for_each_in_run<Tile::kThreads>(task.buckets, run_spreads, [&](std::int64_t bucket, bool exists) {
         const int n = exists ? static_cast<int>(task.buckets.length(bucket)) : 0;

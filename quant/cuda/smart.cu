@@ -5,12 +5,12 @@
 // levels; else every block has its share of the workspace, and takes one bucket after another.
 //
 // 8 bytes an element: 64 M elements could move in 125 us at 4.3 TB/s, but the fit takes a hundred times that.
-// A bucket of 512 with all its elements: the 13 layers compare some 12,000 lines each, at two products, two
-// additions and a comparison of doubles and three selections a line; with loads, indices, the sort (some
-// 8,000 instructions of a warp) and rounding some 90,000 instructions of a warp a bucket, which 132
-// multiprocessors issue for 131,072 buckets in 12 ms at least. One bucket alone takes some 35 us, since a
-// step waits for the one before it; so do the 533 buckets of ResNet-20, which all find room at once.
-// Buckets of 51200 and a sample of 512: the same fit, a hundredth as often.
+// A bucket of 512 with all its elements: the 13 layers compare some 9,800 lines each, at two products, two
+// additions and a comparison of doubles and three selections a line. In the machine code of sm_90 that, with
+// loads, indices and the threads that wait for a neighbour's longer range, makes 128,000 instructions of a
+// warp, and sorting, preparing and rounding 16,000: 20 ms for 131,072 buckets on 132 multiprocessors at 1.83
+// GHz. Of the 533 buckets of ResNet-20 a multiprocessor has four or five: 80 to 100 us. Buckets of 51200 and
+// a sample of 512: the same fit, a hundredth as often.
 #include "quant/smart.h"
 
 #include "quant/cuda/block_buckets.cuh"
@@ -29,7 +29,8 @@ constexpr std::int64_t kMostFitters = 264;
 constexpr std::int64_t kMostScratch = kMostSmartScratch;
 
 /// Threads that fit a whole bucket, and the blocks a multiprocessor has shared memory for at 512 candidates.
-constexpr int kFitThreads = 128, kFitBlocks = 5;
+/// Where the fit lies elsewhere and addresses take more registers, fewer.
+constexpr int kFitThreads = 128, kFitBlocks = 5, kFewFitBlocks = 4;
 
 /// Choices of two bytes: three of these fits share a multiprocessor where two of Smart's would.
 struct NarrowSmart : Smart {
@@ -51,7 +52,7 @@ class SmartCodec : public SinkCodec<SmartCodec> {
 
   public:
     SmartCodec(Context& context, const CodecSettings& settings, std::int64_t count)
-        : SinkCodec(settings, {count, settings.bucket_size}),
+        : SinkCodec(context, settings, {count, settings.bucket_size}),
           counts_(settings.solver == Solver::histogram),
           candidates_(candidates_of(buckets().size)),
           narrow_(candidates_ + 2 <= NarrowSmart::kMostValues) {
@@ -63,7 +64,7 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         in_shared_ = buckets().small() && staged + fit_bytes_ <= kMostShared;
         fitters_ =
             std::clamp<std::int64_t>(std::min(kMostScratch / fit_bytes_, kMostFitters), 1, buckets().count());
-        context.workspace().reserve(workspace_bytes());
+        context.workspace().reserve(workspace_bytes(), kSmartRemedy);
     }
 
   private:
@@ -111,8 +112,9 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         const std::int64_t shared = staged + (in_shared_ ? fit_bytes_ : 0);
         char* scratch = in_shared_ ? nullptr : memory + spreads_bytes();
         const std::int64_t blocks = in_shared_ ? task.buckets.count() : fitters_;
-        const auto kernel = in_shared_ ? whole_buckets_kernel<Fitter, true, kFitThreads, kFitBlocks, Sink>
-                                       : whole_buckets_kernel<Fitter, false, kFitThreads, kFitBlocks, Sink>;
+        const auto kernel = in_shared_
+                                ? whole_buckets_kernel<Fitter, true, kFitThreads, kFitBlocks, Sink>
+                                : whole_buckets_kernel<Fitter, false, kFitThreads, kFewFitBlocks, Sink>;
         qstep::cuda::launch(context, "smart", kernel, {blocks, kFitThreads, static_cast<std::size_t>(shared)},
                             task, sink, spreads, scratch, fit_bytes_);
         write_total(context, spreads, task.buckets.count(), task.buckets.buckets_per_run(), variance);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/tensor.h"
+#include "kernels/cuda/device/seed.cuh"
 #include "quant/buckets.h"
 #include "quant/codec.h"
 
@@ -11,9 +12,8 @@ struct Task {
     const float* in;
     Buckets buckets;
     Parameters parameters;
-    std::uint64_t seed;
     /// Device memory.
-    const std::int64_t* step;
+    const std::int64_t *seed, *step;
     bool nearest;
     /// Whether `in` suits 16-byte accesses.
     bool vectors;
@@ -21,10 +21,14 @@ struct Task {
     std::int64_t candidates = 0, last_candidates = 0;
 
     QSTEP_HOST_DEVICE std::uint32_t step_number() const { return static_cast<std::uint32_t>(*step); }
+    /// All threads of the warp take part in this and what follows.
+    __device__ RandomStream stream(Purpose purpose) const {
+        return {qstep::cuda::seed_of_warp(seed), purpose, step_number()};
+    }
     /// Draws of element 0, 1, ...
-    QSTEP_HOST_DEVICE Draws draws() const { return {{seed, Purpose::rounding, step_number()}, 0, nearest}; }
-    QSTEP_HOST_DEVICE FitContext fit_context(std::int64_t bucket, void* scratch) const {
-        return {seed,
+    __device__ Draws draws() const { return {stream(Purpose::rounding), 0, nearest}; }
+    __device__ FitContext fit_context(std::int64_t bucket, void* scratch) const {
+        return {qstep::cuda::seed_of_warp(seed),
                 step_number(),
                 parameters,
                 bucket,
@@ -33,11 +37,12 @@ struct Task {
     }
 };
 
-/// Checks the arguments of a codec for `buckets` and gathers them.
-Task make_task(const CodecSettings& settings, const Buckets& buckets, const Tensor& in, const Tensor& step,
-               const Tensor& variance);
+/// Checks the arguments of a codec for `buckets` and gathers them. seed: in device memory.
+Task make_task(const CodecSettings& settings, const std::int64_t* seed, const Buckets& buckets,
+               const Tensor& in, const Tensor& step, const Tensor& variance);
 
-/// Task of a codec that decodes a stream, in device memory, of its own settings.
+/// Task of a codec that decodes a stream, in device memory, of its own settings; seed and step are the
+/// stream's.
 Task decoding_task(const CodecSettings& settings, const Buckets& buckets, const std::uint8_t* stream);
 
 /// The header of the codec's stream at `stream`, with the step that lies in device memory.

@@ -220,6 +220,36 @@ TEST_F(CudaCodecs, SpecialBucketsHaveTheBitsOfTheCpu) {
         }
 }
 
+// Where all buckets of a block fill a tile the kernels are others; neighbours share a warp.
+TEST_F(CudaCodecs, SpecialBucketsAmongWholeTilesHaveTheBitsOfTheCpu) {
+    for (const CodecKind kind : {CodecKind::standard, CodecKind::exponential, CodecKind::hadamard,
+                                 CodecKind::qsgd, CodecKind::dorefa})
+        for (const std::size_t bucket : {512, 1024, 2048}) {
+            const CodecSettings settings = settings_of(kind, static_cast<std::int64_t>(bucket));
+            std::vector<float> x = gradient_like(8 * 2048);
+            float largest = 0;
+            for (const float v : x) largest = std::max(largest, std::fabs(v));
+            const auto fill = [&](std::size_t number, auto value) {
+                for (std::size_t i = number * bucket; i < (number + 1) * bucket; ++i) x[i] = value(i);
+            };
+            const auto scaled_to = [&](float most) {
+                return [&, most](std::size_t i) {
+                    return static_cast<float>(x[i] / static_cast<double>(largest) * most);
+                };
+            };
+            fill(1, [](std::size_t i) { return i % 3 == 0 ? -0.0f : 0.0f; });
+            fill(2, scaled_to(kLargest));
+            fill(4, scaled_to(1e-44f));
+            fill(5, [](std::size_t) { return -kLargest; });
+            fill(6, [](std::size_t) { return kDenormal; });
+            expect_same(settings, x);
+            x[3 * bucket + 7] = kNan;
+            x[5 * bucket - 1] = kInfinity;
+            x[7 * bucket] = -kInfinity;
+            expect_same(settings, x);
+        }
+}
+
 TEST_F(CudaCodecs, FirstNonFiniteIsFound) {
     Context context(kGpu);
     for (const std::int64_t n : {1, 255, 256, 257, 20000}) {

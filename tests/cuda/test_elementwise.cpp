@@ -90,11 +90,15 @@ TEST_F(Elementwise, Add) {
 }
 
 TEST_F(Elementwise, Dropout) {
-    constexpr std::int64_t kStep = 7;
-    Twin step(gpu(), DType::i64, {1});
-    step.cpu().as<std::int64_t>()[0] = kStep;
-    step.upload();
-    const auto key = [&](const Context& c) { return DropoutKey{12345678901234u, 3, step.on(c)}; };
+    constexpr std::int64_t kStep = 7, kSeed = 12345678901234;
+    Twin numbers(gpu(), DType::i64, {2});
+    numbers.cpu().as<std::int64_t>()[0] = kSeed;
+    numbers.cpu().as<std::int64_t>()[1] = kStep;
+    numbers.upload();
+    const auto key = [&](const Context& c) {
+        auto* of = numbers.on(c).as<std::int64_t>();
+        return DropoutKey{{of, DType::i64, {1}}, 3, {of + 1, DType::i64, {1}}};
+    };
     for_all([&](DType dtype, const Size& size) {
         Twin x = normal(dtype, size, 1), out = normal(dtype, size, 2), dx = normal(dtype, size, 4);
         QSTEP_ON_BOTH(c, dropout_forward(c, out.on(c), x.on(c), 0.3f, key(c)));

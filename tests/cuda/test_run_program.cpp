@@ -268,8 +268,18 @@ TEST_F(CudaProgram, OutOfMemory) {
 #ifndef QSTEP_EMULATED_CUDA
     GTEST_SKIP() << "memory is short only where it is emulated";
 #endif
-    const Variable little("QSTEP_EMULATED_MEMORY_MIB", "1");
-    expect_failure(training("--device cuda --max-steps 3 --output none"), 1, "--batch-size");
+    const auto fails_with = [&](const char* mebibytes, const std::string& options,
+                                const std::string& remedy) {
+        const Variable memory("QSTEP_EMULATED_MEMORY_MIB", mebibytes);
+        expect_failure(training("--device cuda --max-steps 3 --output none " + options), 1,
+                       "MiB are free; " + remedy);
+    };
+    // In the order in which they are asked for: what stays, what a step needs, and the workspace, which is
+    // the convolutions' or, where it needs more, the codec's.
+    fails_with("1", "", "the images and the parameters lie there: a smaller --model or fewer images");
+    fails_with("3", "--batch-size 50", "a smaller --batch-size or --test-batch-size, or --precision bf16,");
+    fails_with("3", "", "a smaller --batch-size or --test-batch-size needs less");
+    fails_with("30", "--quant smart --solver exact --levels 256 --bucket-size -1", "a smaller --bucket-size");
     EXPECT_FALSE(std::filesystem::exists(in("none")));
 }
 

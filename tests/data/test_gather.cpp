@@ -13,6 +13,7 @@ struct Gathered {
         : bytes(static_cast<std::size_t>(size * kImageBytes) * size_of(settings.dtype)),
           ids(static_cast<std::size_t>(size)) {
         Context context(Device{}, 2);
+        auto seed = static_cast<std::int64_t>(settings.seed);
         const ImageSet images{{set.images.data(), DType::u8, {set.count(), kImageBytes}},
                               {set.labels.data(), DType::u8, {set.count()}}};
         const Tensor ids_of_order =
@@ -23,7 +24,7 @@ struct Gathered {
         const Tensor to{bytes.data(), settings.dtype, {size, kImageSide, kImageSide, kImageChannels}};
         const Tensor labels{ids.data(), DType::i32, {size}};
         if (settings.training)
-            gather_training_batch(context, to, labels, images, place, settings.seed);
+            gather_training_batch(context, to, labels, images, place, {&seed, DType::i64, {1}});
         else
             gather_evaluation_batch(context, to, labels, images, place);
     }
@@ -71,8 +72,9 @@ TEST(Gather, TensorsThatDoNotFitThrow) {
                           {set.labels.data(), DType::u8, {3}}};
     const Tensor to{pixels.data(), DType::f32, {2, 32, 32, 3}}, labels{ids.data(), DType::i32, {2}};
     const Tensor at{&zero, DType::i64, {1}};
-    EXPECT_THROW(gather_evaluation_batch(context, to, labels, images, {{}, {}, at, 1}), Error);   // 2 > 1
-    EXPECT_THROW(gather_training_batch(context, to, labels, images, {{}, {}, at, 2}, 0), Error);  // no epoch
+    EXPECT_THROW(gather_evaluation_batch(context, to, labels, images, {{}, {}, at, 1}), Error);    // 2 > 1
+    EXPECT_THROW(gather_training_batch(context, to, labels, images, {{}, {}, at, 2}, at), Error);  // no epoch
+    EXPECT_THROW(gather_training_batch(context, to, labels, images, {{}, at, at, 2}, {}), Error);  // no seed
     EXPECT_THROW(gather_evaluation_batch(context, labels, labels, images, {{}, {}, at, 2}), Error);
 }
 

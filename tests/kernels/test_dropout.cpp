@@ -11,8 +11,9 @@ class Dropout : public ::testing::TestWithParam<DType> {
   protected:
     DType dtype() const { return GetParam(); }
     DropoutKey key(std::uint64_t seed = 1, std::uint32_t layer = 0, std::int64_t step = 5) {
+        seed_ = static_cast<std::int64_t>(seed);
         step_ = step;
-        return {seed, layer, {&step_, DType::i64, {1}}};
+        return {{&seed_, DType::i64, {1}}, layer, {&step_, DType::i64, {1}}};
     }
     Owned ones(std::int64_t count) const {
         Owned result(dtype(), {count});
@@ -20,7 +21,7 @@ class Dropout : public ::testing::TestWithParam<DType> {
         return result;
     }
     Context context_{Device{}, 2};
-    std::int64_t step_ = 0;
+    std::int64_t seed_ = 0, step_ = 0;
 };
 
 TEST_P(Dropout, FollowsTheRandomStreamElementByElement) {

@@ -163,15 +163,17 @@ struct WholeNetwork {
         const auto lay_out = [&] {
             store.allocate(context, arena, precision);
             metrics = arena.allocate(DType::f64, {2});
+            seed = arena.allocate(DType::i64, {1});
             step = arena.allocate(DType::i64, {1});
             network.emplace(context, arena, *model, store, batch, precision, training,
-                            DropoutSource{7, step, dropout}, metrics);
+                            DropoutSource{seed, step, dropout}, metrics);
         };
         lay_out();
         arena.commit();
         lay_out();
         context.workspace().freeze();
         store.initialize(context, 1);
+        *seed.as<std::int64_t>() = 7;
         *step.as<std::int64_t>() = 0;
         std::ranges::fill(metrics.span<double>(), 0.0);
         if (precision == DType::f32) fill_uniform(network->images(), 3, -2.0f, 2.0f);
@@ -182,7 +184,7 @@ struct WholeNetwork {
     ParameterStore store;
     std::unique_ptr<Model> model;
     std::optional<Network> network;
-    Tensor metrics, step;
+    Tensor metrics, seed, step;
 };
 
 TEST(Network, MetricsAddUpAndLossStartsNearLogTen) {

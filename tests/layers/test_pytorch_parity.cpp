@@ -55,7 +55,7 @@ class Parity : public testing::TestWithParam<std::string> {
         store_.allocate(context_, persistent_, precision_);
         metrics_ = persistent_.allocate(DType::f64, {2});
         lr_ = persistent_.allocate(DType::f32, {1});
-        const DropoutSource no_dropout{.seed = 0, .step = {}, .enabled = false};
+        const DropoutSource no_dropout{.seed = {}, .step = {}, .enabled = false};
         network_.emplace(context_, step_, *model_, store_, batch(), precision_, true, no_dropout, metrics_);
     }
     void write_start() {

@@ -19,16 +19,6 @@ struct PoolSize {
     unsigned vectors;  // of the channels
 };
 
-/// Throws unless the window fits and both tensors have the shape's extents and one type.
-inline void check_pool(const PoolShape& shape, const Tensor& x, const Tensor& y) {
-    QSTEP_CHECK(
-        shape.kernel >= 1 && shape.stride >= 1 && shape.kernel <= shape.height && shape.kernel <= shape.width,
-        "a pooling window of {} with stride {} does not fit {}", shape.kernel, shape.stride,
-        shape.x().to_string());
-    check_tensor(x, "x", x.dtype, shape.x());
-    check_tensor(y, "y", x.dtype, shape.y());
-}
-
 inline PoolSize pool_size(const PoolShape& shape, std::int64_t positions, int vector) {
     const std::int64_t vectors = shape.channels / vector;
     QSTEP_CHECK(positions * vectors < std::numeric_limits<std::int32_t>::max(),

@@ -146,6 +146,14 @@ inline unsigned __ballot_sync(unsigned mask, int predicate,
     for (int lane = 0; lane < 32; ++lane) ballot |= static_cast<unsigned>(values[lane]) << lane;
     return ballot;
 }
+inline unsigned __reduce_or_sync(unsigned mask, unsigned value,
+                                 std::source_location where = std::source_location::current()) {
+    const auto values = emulation::warp_collective("__reduce_or_sync", mask, value, where);
+    unsigned all = 0;
+    for (int lane = 0; lane < 32; ++lane)
+        if (mask >> lane & 1u) all |= static_cast<unsigned>(values[lane]);
+    return all;
+}
 inline int __any_sync(unsigned mask, int predicate,
                       std::source_location where = std::source_location::current()) {
     return __ballot_sync(mask, predicate, where) != 0;
