@@ -25,7 +25,7 @@ device_report() {
 ran() { grep -c '"result": "COMPLETED"' "$1"; }
 
 gpu_tests() {
-    local program failed=() count=0 cases=0 name report
+    local program failed=() count=0 cases=0 skips=0 name report
     need_gpu
     for program in "$unpacked"/tests/test_cuda_*; do
         [ -x "$program" ] || continue
@@ -36,12 +36,15 @@ gpu_tests() {
         # In the part's own group, so that the part's end is the program's too.
         timeout --foreground --kill-after=10 "$program_limit" bash "$self" --run "$program" --gtest_brief=1 \
             --gtest_output="json:$report" || failed+=("$name")
-        if [ -f "$report" ]; then cases=$((cases + $(ran "$report"))); fi
+        if [ -f "$report" ]; then
+            cases=$((cases + $(ran "$report"))) skips=$((skips + $(grep -c '"SKIPPED"' "$report")))
+        fi
     done
     [ "$count" -gt 0 ] || skip "the bundle has no GPU tests"
     if [ "${#failed[@]}" -gt 0 ]; then echo "failed: ${failed[*]}" && return 1; fi
-    if [ "$cases" -eq 0 ]; then echo "no case ran: the tests see no GPU" && return 1; fi
-    echo "$count programs passed, $cases cases ran, $(cat "$results"/test_cuda_*.json | grep -c '"SKIPPED"') skipped"
+    # A few cases need no GPU, and a few need two or an emulated one.
+    if [ "$cases" -le "$skips" ]; then echo "$skips cases were skipped, $cases ran: the tests see no GPU" && return 1; fi
+    echo "$count programs passed, $cases cases ran, $skips skipped"
 }
 
 # dump DEVICE PRECISION CODEC FILE: the last of the first $steps steps of $model.

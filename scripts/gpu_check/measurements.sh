@@ -61,6 +61,7 @@ step_table() {
         echo "$codec: $(echo 200 | run "$program" --device cuda --precision bf16 --batch-size 128 --quant "$codec" |
             tail -1 | cut -d' ' -f1) ms"
     done | tee "$results/step_codecs.txt"
+    if grep -q ':  ms' "$results/step_codecs.txt"; then echo "a codec's steps could not be timed" && return 1; fi
     python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
     for cell in {resnet_20,alexnet}\ {128,64,1024}\ {bf16,fp32,tf32}; do
         read -r model batch precision <<<"$cell"
@@ -81,7 +82,7 @@ accuracy() {
     local data codec failed=()
     need_gpu && need_program "$train"
     data="$(cifar10)"
-    [ -n "$data" ] || skip "the bundle has no CIFAR-10"
+    [ -n "$data" ] || skip "no CIFAR-10: the bundle has none, or no Python here has numpy and PIL to unpack it"
     for codec in none standard smart exponential hadamard; do
         rm -rf "$results/accuracy_$codec"
         run "$train" --data "$data" --device cuda --precision bf16 --quant "$codec" --levels 16 --bucket-size 51200 \

@@ -67,12 +67,15 @@ need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || [ -e /dev/nvidia0 ] || s
 
 # The folder with CIFAR-10's binary files, unpacked if it came in a pack; nothing where there is none.
 cifar10() {
-    local folder
+    local folder interpreter
     for folder in "$here/data/cifar-10-batches-bin" "$here/data" "$unpacked/data/cifar-10-batches-bin"; do
         if [ -f "$folder/data_batch_1.bin" ]; then echo "$folder" && return; fi
     done
-    if [ -f "$here/data/unpack_cifar10.py" ] && python -c 'import numpy, PIL' 2>/dev/null; then
-        python "$here/data/unpack_cifar10.py" "$unpacked/data" >/dev/null 2>&1 &&
+    [ -f "$here/data/unpack_cifar10.py" ] || return
+    for interpreter in python3 /usr/bin/python3; do
+        "$interpreter" -c 'import numpy, PIL' 2>/dev/null || continue
+        "$interpreter" "$here/data/unpack_cifar10.py" "$unpacked/data" >/dev/null 2>&1 &&
             echo "$unpacked/data/cifar-10-batches-bin"
-    fi
+        return
+    done
 }
