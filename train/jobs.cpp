@@ -89,6 +89,15 @@ int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const R
     return signals.received() == 0 ? 0 : 128 + signals.received();
 }
 
+RunEnd run_to_its_end(Trainer& trainer, const StopSignals& signals) {
+    try {
+        return trainer.run(signals);
+    } catch (const std::exception& error) {
+        trainer.write_report_of_failure(error.what());
+        throw;
+    }
+}
+
 // A copy of an older state must not replace a newer one that lies beside it.
 void check_nothing_newer(const RunFolder& folder, const std::string& resumed, const Progress& progress) {
     std::error_code error;
@@ -143,7 +152,7 @@ int train(const CommandLine& command_line, const std::string& program) {
         say("not deterministic: cuDNN's convolutions, chosen by timing; --deterministic takes those that "
             "are\n");
     write_text_file(folder.configuration(), description.dump(2) + "\n");
-    const RunEnd end = trainer.run(signals);
+    const RunEnd end = run_to_its_end(trainer, signals);
     return report_end(trainer, end, signals, folder, command_line, program);
 }
 

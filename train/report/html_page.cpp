@@ -21,6 +21,8 @@ body{margin:0;background:var(--back);color:var(--text);font:15px/1.5 system-ui,"
 main{max-width:1120px;margin:0 auto;padding:28px 20px 48px}
 h1{font-size:26px;line-height:1.25;margin:0;overflow-wrap:anywhere}
 .sub{color:var(--dim);margin:4px 0 20px;overflow-wrap:anywhere}
+.failure{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--c1);border-radius:6px;
+margin:0 0 20px;padding:10px 16px;overflow-wrap:anywhere}
 h2{font-size:17px;margin:0 0 10px}
 section,figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:0}
 section{margin-top:16px;overflow-x:auto}

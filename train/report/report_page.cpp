@@ -161,7 +161,8 @@ GradientPicture gradient_picture(std::int64_t step, std::span<const float> gradi
     return picture;
 }
 
-std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient) {
+std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient,
+                        const std::string& failure) {
     const std::string model = run.option("model"), codec = run.option("quant");
     const std::string title = fmt::format("{}, {}", model, codec == "none" ? "no quantization" : codec);
     std::string body =
@@ -169,6 +170,8 @@ std::string report_page(const RunRecord& run, const std::optional<GradientPictur
         escaped(fmt::format("{} of {} epochs on {}; {}", run.rows.empty() ? 0 : run.last().metrics.epoch,
                             run.option("epochs"), run.text("/data/train"), run.folder.string())) +
         "</p>\n";
+    if (!failure.empty())
+        body += "<p class=\"failure\">This run ended in an error: " + escaped(failure) + ".</p>\n";
     body += html_tiles(tiles(run));
     body +=
         "<div class=\"charts\">\n" + charts(run) + (gradient ? gradient_chart(*gradient) : "") + "</div>\n";
