@@ -20,6 +20,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+#ifdef __clang__
+constexpr const char* kCompiler = __VERSION__;  // begins with its name
+#else
+constexpr const char* kCompiler = "gcc " __VERSION__;
+#endif
+
 Numerics numerics(const Options& options) {
     return {options.deterministic, options.tf32};
 }
@@ -46,17 +52,17 @@ std::string system_description() {
 
 Json run_description(const Options& options, const DataSplits& data, Session& session) {
     const double bits = session.optimizer().bits_per_element();
-    return {{"options", to_json(options, Selection::all)},
-            {"parameters", session.parameters().parameter_count()},
-            {"bits_per_element", std::round(bits * 1000.0) / 1000.0},
-            {"data",
-             {{"train", data.train.name},
-              {"train_images", data.train.count()},
-              {"test", data.test.name},
-              {"test_images", data.test.count()}}},
-            {"device_description", backend(parse_device(options.device)).description()},
-            {"versions",
-             {{"qstep", QSTEP_VERSION}, {"compiler", __VERSION__}, {"system", system_description()}}}};
+    return {
+        {"options", to_json(options, Selection::all)},
+        {"parameters", session.parameters().parameter_count()},
+        {"bits_per_element", std::round(bits * 1000.0) / 1000.0},
+        {"data",
+         {{"train", data.train.name},
+          {"train_images", data.train.count()},
+          {"test", data.test.name},
+          {"test_images", data.test.count()}}},
+        {"device_description", backend(parse_device(options.device)).description()},
+        {"versions", {{"qstep", QSTEP_VERSION}, {"compiler", kCompiler}, {"system", system_description()}}}};
 }
 
 void check_something_left(const Options& options, const Progress& progress) {

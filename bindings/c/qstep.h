@@ -38,8 +38,8 @@ extern "C" {
 /* Marks what the library shows. */
 #define QSTEP_API __attribute__((visibility("default")))
 
-/* Of this header. It grows by functions and options under the same number; another number means that programs
- * have to be compiled anew. */
+/* Version of this interface. It grows by functions and options under the same number; another number means
+ * that programs have to be compiled anew. */
 #define QSTEP_API_VERSION 1
 
 /* QSTEP_API_VERSION of the library. */

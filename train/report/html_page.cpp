@@ -37,7 +37,7 @@ figcaption{font-size:17px;font-weight:650}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:6px 0 2px;padding:0;list-style:none;font-size:13px}
 .legend li{display:flex;align-items:center;gap:7px;overflow-wrap:anywhere}
 .legend svg{flex:none}
-.legend b{font-variant-numeric:tabular-nums}
+.legend b{font-variant-numeric:tabular-nums;white-space:nowrap}
 svg.chart{display:block;width:100%;height:auto;margin-top:6px}
 .wide{overflow-x:auto}
 .wide svg.chart{min-width:680px}
@@ -60,6 +60,9 @@ overflow-wrap:normal}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
 .pair th{width:36%}
 summary{cursor:pointer;font-weight:650;font-size:17px}
+@media(max-width:720px){.wide svg.chart text{font-size:17px}}
+@media(max-width:560px){main{padding:20px 12px 32px}section,figure{padding:14px 12px}figure{overflow-x:auto}
+svg.chart{min-width:330px}figure:not(.wide) svg.chart text{font-size:15px}}
 )";
 
 }  // namespace

@@ -91,14 +91,14 @@ Curve outline(const char* name, const Histogram& histogram) {
 
 std::string gradient_chart(const GradientPicture& gradient) {
     Chart chart;
-    chart.title = "Gradient before and after quantization";
+    chart.title =
+        gradient.after ? "Gradient before and after quantization" : "Gradient, which nothing quantized";
     chart.note = fmt::format("elements a bin; {1} elements in {2} bins, step {0}; an empty bin lies below 1",
                              gradient.step, gradient.before.count, gradient.before.counts.size());
     chart.x_label = "value of an element";
     chart.scale = Scale::logarithmic;
     chart.whole_x = false;
-    std::vector<Curve> curves{
-        outline(gradient.after ? "before" : "gradient, which nothing quantized", gradient.before)};
+    std::vector<Curve> curves{outline(gradient.after ? "before" : "gradient", gradient.before)};
     curves[0].filled = true;
     if (gradient.after) curves.push_back(outline("after", *gradient.after));
     return svg_chart(chart, curves);
