@@ -1,6 +1,6 @@
 # Turns a header's comments into what Doxygen reads, for docs/Doxyfile: the `//` block at the head of a file becomes the
 # file's description, a `//` behind a declaration that of the declaration, and indented lines of a comment (formulas)
-# stay as they are. Code is passed on.
+# stay as they are. The same of the blocks of a header in C. Code is passed on.
 
 function escaped(text) {
     gsub(/\\/, "\\\\\\\\", text)
@@ -33,10 +33,21 @@ function end_block() {
     empty_lines = ""
 }
 
-FNR == 1 { head = /^\/\// }
+FNR == 1 { head = /^\/[\/*]/ }
 
 head && /^\/\// {
     block_line(substr($0, 3))
+    next
+}
+
+/^ *\/\*/ { in_c = 1 }
+
+in_c {
+    text = $0
+    sub(/^ *\/?\* ?/, "", text)
+    in_c = !sub(/ *\*?\/$/, "", text)
+    block_line(text)
+    behind = 0
     next
 }
 

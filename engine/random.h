@@ -68,6 +68,7 @@ struct RandomStream {
     Purpose purpose = Purpose::init_weights;
     std::uint32_t step = 0;
 
+    bool operator==(const RandomStream&) const = default;
     /// Elements 4*block .. 4*block+3. block < 2^62 is more than any array holds; 32+32 bits of it are used.
     QSTEP_HOST_DEVICE Draw4 block(std::uint64_t block_index) const {
         return philox4x32_10(static_cast<std::uint32_t>(block_index),

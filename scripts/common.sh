@@ -7,12 +7,14 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 build_packages=(cmake ninja-build g++ libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
     libgtest-dev libbenchmark-dev)
 format_packages=(clang-format-14)
-# For tests of what goes to Python, PyTorch and ONNX and back; they are skipped without.
+# For tests of what goes to Python, PyTorch, ONNX and TensorBoard; they are skipped without.
 python_packages=(python3-numpy python3-torch python3-pip)
 # The same of PyPI, with all they need beside Debian's numpy, because Debian 12 does not have them.
-pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1)
+pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1
+    tensorboard==2.21.0 absl-py==2.5.1 protobuf==7.36.2)
 docs_packages=(doxygen)
 clang_packages=(clang libclang-rt-dev libomp-dev)  # for fuzzing and ThreadSanitizer
+coverage_packages=(gcovr)
 
 fail() {
     echo "$(basename "$0"): $1" >&2

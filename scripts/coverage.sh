@@ -8,7 +8,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-install_packages "${build_packages[@]}" gcovr
+install_packages "${build_packages[@]}" "${coverage_packages[@]}"
 build_preset coverage
 cd "$root"
 find build/coverage -name '*.gcda' -delete

@@ -12,7 +12,7 @@ mkdir -p build/docs
 doxygen docs/Doxyfile
 
 # The same once more for what is missing, where other folders may use it.
-public=(engine kernels layers layers/models data train quant/codec.h quant/codec_options.h quant/stream.h
+public=(engine kernels layers layers/models data bindings/c train train/report quant/codec.h quant/codec_options.h quant/stream.h
     quant/entropy.h quant/error_feedback.h)
 missing="$({
     cat docs/Doxyfile

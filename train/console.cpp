@@ -91,7 +91,7 @@ void Console::epoch(const EpochMetrics& m, double seconds, double images_per_sec
 
 void print_configuration(const nlohmann::ordered_json& configuration) {
     for (const auto& item : configuration.items())
-        say(fmt::format("  {:<18}{}\n", item.key(), as_text(item.value())));
+        say(fmt::format("  {:<20}{}\n", item.key(), as_text(item.value())));
 }
 
 }  // namespace qstep

@@ -20,6 +20,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+#ifdef __clang__
+constexpr const char* kCompiler = __VERSION__;  // begins with its name
+#else
+constexpr const char* kCompiler = "gcc " __VERSION__;
+#endif
+
 Numerics numerics(const Options& options) {
     return {options.deterministic, options.tf32};
 }
@@ -46,17 +52,17 @@ std::string system_description() {
 
 Json run_description(const Options& options, const DataSplits& data, Session& session) {
     const double bits = session.optimizer().bits_per_element();
-    return {{"options", to_json(options, Selection::all)},
-            {"parameters", session.parameters().parameter_count()},
-            {"bits_per_element", std::round(bits * 1000.0) / 1000.0},
-            {"data",
-             {{"train", data.train.name},
-              {"train_images", data.train.count()},
-              {"test", data.test.name},
-              {"test_images", data.test.count()}}},
-            {"device_description", backend(parse_device(options.device)).description()},
-            {"versions",
-             {{"qstep", QSTEP_VERSION}, {"compiler", __VERSION__}, {"system", system_description()}}}};
+    return {
+        {"options", to_json(options, Selection::all)},
+        {"parameters", session.parameters().parameter_count()},
+        {"bits_per_element", std::round(bits * 1000.0) / 1000.0},
+        {"data",
+         {{"train", data.train.name},
+          {"train_images", data.train.count()},
+          {"test", data.test.name},
+          {"test_images", data.test.count()}}},
+        {"device_description", backend(parse_device(options.device)).description()},
+        {"versions", {{"qstep", QSTEP_VERSION}, {"compiler", kCompiler}, {"system", system_description()}}}};
 }
 
 void check_something_left(const Options& options, const Progress& progress) {
@@ -87,6 +93,15 @@ int report_end(Trainer& trainer, RunEnd end, const StopSignals& signals, const R
     if (trainer.progress().last) say(fmt::format("         {}\n", folder.metrics().string()));
     if (command_line.options.save_model) say(fmt::format("         {}\n", folder.model().string()));
     return signals.received() == 0 ? 0 : 128 + signals.received();
+}
+
+RunEnd run_to_its_end(Trainer& trainer, const StopSignals& signals) {
+    try {
+        return trainer.run(signals);
+    } catch (const std::exception& error) {
+        trainer.write_report_of_failure(error.what());
+        throw;
+    }
 }
 
 // A copy of an older state must not replace a newer one that lies beside it.
@@ -143,7 +158,7 @@ int train(const CommandLine& command_line, const std::string& program) {
         say("not deterministic: cuDNN's convolutions, chosen by timing; --deterministic takes those that "
             "are\n");
     write_text_file(folder.configuration(), description.dump(2) + "\n");
-    const RunEnd end = trainer.run(signals);
+    const RunEnd end = run_to_its_end(trainer, signals);
     return report_end(trainer, end, signals, folder, command_line, program);
 }
 

@@ -257,4 +257,13 @@ void Trainer::write_report() const {
     write_text_file(folder_.report(), report_page(read_run(folder_.path), picture));
 }
 
+void Trainer::write_report_of_failure(const std::string& sentence) const noexcept {
+    try {
+        const RunRecord run = read_run(folder_.path);
+        if (!run.rows.empty()) write_text_file(folder_.report(), report_page(run, {}, sentence));
+    } catch (const std::exception&) {
+        // What broke the run, a full disk or memory, may well break its report.
+    }
+}
+
 }  // namespace qstep

@@ -51,6 +51,10 @@ class Trainer {
     void print_results(const StopSignals& signals);
     /// Writes report.html, from the folder's files and the last step's gradient. Throws a run error.
     void write_report() const;
+    /// The same where run() threw, after at least one finished epoch: without the gradient, with the sentence
+    /// of the error. Writes nothing and is silent where it cannot, so that the error itself is what people
+    /// read.
+    void write_report_of_failure(const std::string& sentence) const noexcept;
 
   private:
     enum class EpochEnd { complete, step_limit, signal };

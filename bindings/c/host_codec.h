@@ -42,10 +42,12 @@ class HostCodec {
     explicit HostCodec(const HostCodecOptions& options);
     ~HostCodec();
 
-    /// Both return the variance. Usage errors for arguments that make no sense, run errors for values that
-    /// are not finite; the residual is written last.
+    /// Returns the variance. Usage errors for arguments that make no sense, run errors for values that are
+    /// not finite; the residual is written last.
     double quantize(const HostGradient& gradient, float* out);
+    /// The same as a stream, of `written` bytes.
     double encode(const HostGradient& gradient, std::span<std::byte> room, std::size_t& written);
+    /// Bytes of the stream of so many elements; with entropy coding, at most.
     std::int64_t stream_bytes(std::int64_t count) const;
 
   private:

@@ -19,11 +19,11 @@
  * Threads: all functions may be called from any thread. Calls with the same codec run one after the other,
  * calls with different codecs at the same time. A codec keeps memory for the last length it was used with.
  *
- *   qstep_option options[] = {{"quant", "standard"}, {"levels", "8"}};
- *   qstep_codec* codec = NULL;
- *   if (qstep_codec_create(options, 2, &codec) != QSTEP_OK) return complain(qstep_last_error());
- *   status = qstep_quantize(codec, gradient, n, step, NULL, rounded, &variance);
- *   qstep_codec_destroy(codec);
+ *     qstep_option options[] = {{"quant", "standard"}, {"levels", "8"}};
+ *     qstep_codec* codec = NULL;
+ *     if (qstep_codec_create(options, 2, &codec) != QSTEP_OK) return complain(qstep_last_error());
+ *     status = qstep_quantize(codec, gradient, n, step, NULL, rounded, &variance);
+ *     qstep_codec_destroy(codec);
  */
 #ifndef QSTEP_H
 #define QSTEP_H
@@ -35,16 +35,19 @@
 extern "C" {
 #endif
 
+/* Marks what the library shows. */
 #define QSTEP_API __attribute__((visibility("default")))
 
-/* Of this header. It grows by functions and options under the same number; another number means that programs
- * have to be compiled anew. */
+/* Version of this interface. It grows by functions and options under the same number; another number means
+ * that programs have to be compiled anew. */
 #define QSTEP_API_VERSION 1
 
-/* QSTEP_API_VERSION of the library, and its own version, such as "0.1.0". */
+/* QSTEP_API_VERSION of the library. */
 QSTEP_API int qstep_api_version(void);
+/* The library's own version, such as "0.1.0". */
 QSTEP_API const char* qstep_version(void);
 
+/* What came of a call. */
 typedef enum qstep_status {
     QSTEP_OK = 0,
     /* The arguments make no sense; the sentence says what would. */
@@ -61,17 +64,19 @@ QSTEP_API const char* qstep_last_error(void);
 /* The name of the codec with this number, counted from 0; NULL behind the last. */
 QSTEP_API const char* qstep_codec_name(int number);
 
+/* A codec's option and its value, both texts. */
 typedef struct qstep_option {
     const char* name;
     const char* value;
 } qstep_option;
 
+/* A codec and its memory. */
 typedef struct qstep_codec qstep_codec;
 
 /* Checks all options together and makes the codec. Where it fails, *codec becomes NULL. */
 QSTEP_API qstep_status qstep_codec_create(const qstep_option* options, size_t option_count,
                                           qstep_codec** codec);
-/* NULL is allowed. */
+/* Gives the codec's memory back; NULL is allowed. */
 QSTEP_API void qstep_codec_destroy(qstep_codec* codec);
 
 /* out[e] = the level that in[e] is rounded to. in, out: [count], count >= 1; out may be in (not with error

@@ -118,6 +118,33 @@ __attribute__((target("avx512f"))) inline void philox_words_avx512(std::uint32_t
     }
 }
 
+/// lanes[0] + lanes[1] + ... of 128 sums, each half added to the one before it.
+__attribute__((target("avx512f"))) inline double fold_avx512(__m512d (&lanes)[16]) {
+#pragma GCC unroll 4
+    for (int half = 8; half >= 1; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; ++i) lanes[i] = _mm512_add_pd(lanes[i], lanes[i + half]);
+    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(lanes[0]), _mm512_extractf64x4_pd(lanes[0], 1));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+/// The same of 256 doubles, or floats that are added as doubles. lanes: aligned to 64 bytes.
+__attribute__((target("avx512f"))) inline double fold_256_avx512(const double* lanes) {
+    __m512d halves[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+        halves[i] = _mm512_add_pd(_mm512_load_pd(lanes + 8 * i), _mm512_load_pd(lanes + 128 + 8 * i));
+    return fold_avx512(halves);
+}
+__attribute__((target("avx512f"))) inline double fold_256_avx512(const float* lanes) {
+    __m512d halves[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+        halves[i] = _mm512_add_pd(_mm512_cvtps_pd(_mm256_load_ps(lanes + 8 * i)),
+                                  _mm512_cvtps_pd(_mm256_load_ps(lanes + 128 + 8 * i)));
+    return fold_avx512(halves);
+}
+
 /// a + b in the first lanes of pairs (a, b) and a - b in the second. signs: -1 in the second lanes, else 1;
 /// products with it are exact, so fusing them with the addition changes nothing.
 __attribute__((target("avx512f"))) inline __m512 butterfly_avx512(__m512 x, __m512 partner, __m512 signs) {
@@ -175,6 +202,8 @@ inline constexpr bool kAvx512Written = false;
 inline void end_streams() {}
 void philox_words_avx512(std::uint32_t* words, const RandomStream& stream, std::uint64_t block0,
                          std::int64_t count);
+double fold_256_avx512(const double* lanes);
+double fold_256_avx512(const float* lanes);
 void first_four_stages_avx512(float* x);
 void first_seven_stages_avx512(float* x);
 void stream_avx512(float* to, const float* from, std::int64_t n);

@@ -132,6 +132,8 @@ class BucketCodec : public GradientCodec {
           scratch_stride_((scratch_bytes + 63) / 64 * 64) {
         const std::int64_t chunks = buckets_.chunks_per_bucket();
         buckets_per_wave_ = std::clamp<std::int64_t>(kWaveChunks / chunks, 1, buckets_.count());
+        // Every thread fits as many of them.
+        if (buckets_per_wave_ > context.threads()) buckets_per_wave_ -= buckets_per_wave_ % context.threads();
         spreads_.resize(static_cast<std::size_t>(buckets_.small() ? buckets_.runs() : buckets_.chunks()));
         if (!buckets_.small()) {
             measures_.resize(static_cast<std::size_t>(buckets_per_wave_ * chunks));
@@ -190,6 +192,8 @@ class BucketCodec : public GradientCodec {
   private:
     /// smart's points.
     static constexpr std::int64_t kMostHeaderWords = 256;
+    /// Small buckets from memory: how far ahead of its use a bucket is asked for.
+    static constexpr std::int64_t kAhead = 2;
     /// 2 MiB of gradient.
     static constexpr std::int64_t kWaveChunks = 64;
 
@@ -246,6 +250,7 @@ class BucketCodec : public GradientCodec {
                 for (std::int64_t bucket = first; bucket < last; ++bucket) {
                     const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
                     const float* x = call.in + begin;
+                    if (call.past_caches && bucket + kAhead < last) fetch(x + kAhead * n, n);
                     kernels_.fit(fit, kernels_.measure(x, n), x, n,
                                  fit_context(call, bucket, omp_get_thread_num()));
                     total += finish(fit, bucket, begin, n);

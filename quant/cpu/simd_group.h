@@ -59,6 +59,13 @@ inline void philox_words(std::uint32_t* words, const RandomStream& stream, std::
         philox_64_words(words + i, stream, block0 + static_cast<std::uint64_t>(i) / 4);
 }
 
+/// Asks for x[0..n), so that it comes while something else is computed.
+inline void fetch(const float* x, std::int64_t n) {
+    constexpr std::int64_t kCacheLine = 64 / sizeof(float);
+    constexpr int kToRead = 0, kIntoSecondLevel = 2;
+    for (std::int64_t i = 0; i < n; i += kCacheLine) __builtin_prefetch(x + i, kToRead, kIntoSecondLevel);
+}
+
 /// `isa`: what the caller is compiled for, or less.
 template <Isa isa>
 class SimdGroupOf {
@@ -114,24 +121,23 @@ class SimdGroupOf {
     template <typename Row>
     static double sum_rows(std::int64_t n, const Draws& draws, Row row) {
         DoubleSum total;
+        double* const lanes = total.cleared_lanes();
         for_each_tile(n, draws, [&](std::int64_t tile, std::int64_t size, const std::uint32_t* words) {
             for (std::int64_t i = 0; i < size; i += kRow)
-                row(tile + i, words + i, total.lanes() + i % kSumLanes, std::min(kRow, size - i));
+                row(tile + i, words + i, lanes + i % kSumLanes, std::min(kRow, size - i));
         });
         return total.fold(n);
     }
 
+    /// The words of the last four runs are kept for the next loop over the same signs.
     template <typename F>
-    static void for_each_sign(std::int64_t n, const Signs& signs, F f) {
-        alignas(64) std::uint32_t words[64];
+    void for_each_sign(std::int64_t n, const Signs& signs, F f) {
         constexpr auto run = static_cast<std::int64_t>(Signs::kRun),
                        per_word = static_cast<std::int64_t>(Signs::kWords);
         const auto skip = static_cast<std::int64_t>(signs.first % Signs::kRun);
-        // Four runs share a batch of 64 words.
-        std::uint64_t batch = ~std::uint64_t{0};
         for (std::int64_t begin = -skip; begin < n; begin += run) {
             const std::uint64_t index = (signs.first + static_cast<std::uint64_t>(begin)) / Signs::kRun;
-            if (index / 4 != batch) philox_words<isa>(words, signs.stream, (batch = index / 4) * 16, 64);
+            const std::uint32_t* const words = sign_words_.of(signs.stream, index / 4);
             std::uint32_t own[per_word];
             std::copy_n(words + index % 4 * Signs::kWords, per_word, own);
             for (std::int64_t bit = 0; bit < 32; ++bit) {
@@ -248,6 +254,23 @@ class SimdGroupOf {
         }
     }
 
+    /// A batch of the 64 words of four runs.
+    class SignWords {
+      public:
+        const std::uint32_t* of(const RandomStream& stream, std::uint64_t batch) {
+            if (batch != batch_ || stream != stream_) philox_words<isa>(words_, stream, batch * 16, 64);
+            stream_ = stream;
+            batch_ = batch;
+            return words_;
+        }
+
+      private:
+        RandomStream stream_;
+        std::uint64_t batch_ = ~std::uint64_t{0};
+        alignas(64) std::uint32_t words_[64];
+    };
+    SignWords sign_words_;
+
     /// Lanes of for_each_argmin: what they look for and what they found.
     struct Contest {
         double value[kArgminBlock], slope[kArgminBlock];
@@ -315,17 +338,29 @@ class SimdGroupOf {
     /// The lanes of a sum of doubles.
     class DoubleSum {
       public:
-        DoubleSum() { clear(lanes_); }
-        double* lanes() { return lanes_; }
-        /// `count` <= kDrawTile more terms f(i); from <= 0 of them there are so far.
+        /// For terms that are added to them directly.
+        double* cleared_lanes() {
+            clear(lanes_);
+            return lanes_;
+        }
+        /// `count` <= kDrawTile more terms f(i); there are `from` so far.
         template <typename F>
-        void add(std::int64_t, std::int64_t count, F f) {
-            for (std::int64_t base = 0; base < count; base += kSumLanes)
+        void add(std::int64_t from, std::int64_t count, F f) {
+            std::int64_t base = 0;
+            if (from == 0) {
+                if (count >= 2 * kSumLanes)
+                    first_pair(lanes_, f), base = 2 * kSumLanes;
+                else
+                    clear(lanes_);
+            }
+            for (; base < count; base += kSumLanes)
                 add_row(lanes_, std::min(kSumLanes, count - base),
                         [=](std::int64_t i) { return f(base + i); });
         }
         /// The sum of all n terms.
         double fold(std::int64_t n) {
+            if (n == 0) return 0.0;
+            if constexpr (isa == Isa::avx512 && kAvx512Written) return fold_256_avx512(lanes_);
             std::int64_t half = kSumLanes / 2;
             while (half > 1 && half >= n) half /= 2;
             return fold_from(lanes_, half);
@@ -361,6 +396,8 @@ class SimdGroupOf {
             if (n == 0) return 0.0;
             constexpr std::int64_t kHalf = kSumLanes / 2;
             if (closed_) close();
+            if constexpr (isa == Isa::avx512 && kAvx512Written)
+                return closed_ ? fold_256_avx512(lanes_) : fold_256_avx512(parts_);
             double* const lanes = lanes_;
             const float* const parts = parts_;
             if (!closed_)
@@ -401,8 +438,8 @@ class SimdGroupOf {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) lanes[i] += f(i);
     }
-    template <typename F>
-    static void first_pair(float* lanes, F f) {
+    template <typename Term, typename F>
+    static void first_pair(Term* lanes, F f) {
 #pragma omp simd
         for (std::int64_t i = 0; i < kSumLanes; ++i) lanes[i] = f(i) + f(i + kSumLanes);
     }

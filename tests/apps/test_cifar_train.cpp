@@ -12,7 +12,7 @@ namespace {
 
 TEST_F(CifarTrain, WritesWhatItSays) {
     const Outcome outcome = run_well(training("--epochs 2 --output out --log-interval 3 --save-model"));
-    EXPECT_NE(outcome.out.find("  quant             standard"), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find("  quant               standard"), std::string::npos) << outcome.out;
     EXPECT_NE(outcome.out.find("step 3/7"), std::string::npos) << outcome.out;
     EXPECT_NE(outcome.out.find("epoch 2/2  train loss"), std::string::npos) << outcome.out;
     for (const char* name :

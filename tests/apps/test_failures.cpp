@@ -67,6 +67,7 @@ TEST_F(CifarTrain, BadInputGetsOneSentence) {
 
 TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     expect_failure(training("--lr 1000 --output wild"), 1, "not finite");
+    EXPECT_FALSE(exists("wild/report.html"));
     run_well(training("--epochs 2 --max-steps 9 --output out"));
     // One weight becomes infinite, as after a step too far.
     std::string content = bytes("out/checkpoint.safetensors");
@@ -86,6 +87,10 @@ TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     expect_failure("--resume out/checkpoint.safetensors", 1, "the gradient of conv1.weight is not finite");
     EXPECT_TRUE(bytes("out/checkpoint.safetensors") == content);
     EXPECT_EQ(bytes("out/metrics.csv"), metrics);
+    const std::string report = bytes("out/report.html");
+    EXPECT_NE(report.find("ended in an error: the gradient of conv1.weight is not finite"),
+              std::string::npos);
+    EXPECT_NE(report.find("1 of 2 epochs"), std::string::npos);
 }
 
 TEST_F(CifarTrain, ADeviceThatIsNotThere) {

@@ -57,10 +57,11 @@ TEST(WalshHadamard, ColumnsFinishWhatRowsBegan) {
 
 TEST(Signs, FollowTheirDefinitionAndAreFair) {
     const RandomStream stream{3, Purpose::rotation, 1};
+    SimdGroup group;  // one for all, so that words kept from another place would be noticed
     for (const std::uint64_t first : {0, 1, 15, 511, 512, 5000}) {
         const quant::Signs signs{stream, first};
         std::int64_t seen = 0;
-        SimdGroup::for_each_sign(3000, signs, [&](std::int64_t i, std::uint32_t sign) {
+        group.for_each_sign(3000, signs, [&](std::int64_t i, std::uint32_t sign) {
             EXPECT_EQ(sign, signs.sign(i)) << first << " " << i;
             ++seen;
         });

@@ -56,6 +56,15 @@ TEST(Report, ShowsTheRun) {
         EXPECT_TRUE(contains(page, part)) << part;
 }
 
+TEST(Report, SaysHowAFailedRunEnded) {
+    const RunRecord record = run("a", 2, {{"model", "simple"}, {"quant", "none"}, {"epochs", 9}});
+    const std::string page = report_page(record, {}, "the loss is <inf>");
+    expect_self_contained(page);
+    EXPECT_TRUE(contains(page, "This run ended in an error: the loss is &lt;inf&gt;."));
+    EXPECT_TRUE(contains(page, "2 of 9 epochs"));
+    EXPECT_FALSE(contains(report_page(record, {}), "in an error"));
+}
+
 TEST(Report, BeforeTheFirstEpoch) {
     const std::string page =
         report_page(run("a", 0, {{"model", "simple"}, {"quant", "none"}, {"epochs", 9}}), {});

@@ -6,6 +6,7 @@
 
 namespace qstep {
 
+/// The range that is drawn, and where ticks stand in it.
 struct Axis {
     double low = 0.0, high = 1.0;
     bool logarithmic = false;

@@ -21,6 +21,8 @@ body{margin:0;background:var(--back);color:var(--text);font:15px/1.5 system-ui,"
 main{max-width:1120px;margin:0 auto;padding:28px 20px 48px}
 h1{font-size:26px;line-height:1.25;margin:0;overflow-wrap:anywhere}
 .sub{color:var(--dim);margin:4px 0 20px;overflow-wrap:anywhere}
+.failure{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--c1);border-radius:6px;
+margin:0 0 20px;padding:10px 16px;overflow-wrap:anywhere}
 h2{font-size:17px;margin:0 0 10px}
 section,figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:0}
 section{margin-top:16px;overflow-x:auto}
@@ -35,7 +37,7 @@ figcaption{font-size:17px;font-weight:650}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:6px 0 2px;padding:0;list-style:none;font-size:13px}
 .legend li{display:flex;align-items:center;gap:7px;overflow-wrap:anywhere}
 .legend svg{flex:none}
-.legend b{font-variant-numeric:tabular-nums}
+.legend b{font-variant-numeric:tabular-nums;white-space:nowrap}
 svg.chart{display:block;width:100%;height:auto;margin-top:6px}
 .wide{overflow-x:auto}
 .wide svg.chart{min-width:680px}
@@ -58,6 +60,9 @@ overflow-wrap:normal}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
 .pair th{width:36%}
 summary{cursor:pointer;font-weight:650;font-size:17px}
+@media(max-width:720px){.wide svg.chart text{font-size:17px}}
+@media(max-width:560px){main{padding:20px 12px 32px}section,figure{padding:14px 12px}figure{overflow-x:auto}
+svg.chart{min-width:330px}figure:not(.wide) svg.chart text{font-size:15px}}
 )";
 
 }  // namespace

@@ -29,6 +29,7 @@ std::string html_table(const std::vector<std::string>& header,
 struct Tile {
     std::string value, label;
 };
+/// The row.
 std::string html_tiles(const std::vector<Tile>& tiles);
 
 }  // namespace qstep

@@ -91,14 +91,14 @@ Curve outline(const char* name, const Histogram& histogram) {
 
 std::string gradient_chart(const GradientPicture& gradient) {
     Chart chart;
-    chart.title = "Gradient before and after quantization";
+    chart.title =
+        gradient.after ? "Gradient before and after quantization" : "Gradient, which nothing quantized";
     chart.note = fmt::format("elements a bin; {1} elements in {2} bins, step {0}; an empty bin lies below 1",
                              gradient.step, gradient.before.count, gradient.before.counts.size());
     chart.x_label = "value of an element";
     chart.scale = Scale::logarithmic;
     chart.whole_x = false;
-    std::vector<Curve> curves{
-        outline(gradient.after ? "before" : "gradient, which nothing quantized", gradient.before)};
+    std::vector<Curve> curves{outline(gradient.after ? "before" : "gradient", gradient.before)};
     curves[0].filled = true;
     if (gradient.after) curves.push_back(outline("after", *gradient.after));
     return svg_chart(chart, curves);
@@ -161,7 +161,8 @@ GradientPicture gradient_picture(std::int64_t step, std::span<const float> gradi
     return picture;
 }
 
-std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient) {
+std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient,
+                        const std::string& failure) {
     const std::string model = run.option("model"), codec = run.option("quant");
     const std::string title = fmt::format("{}, {}", model, codec == "none" ? "no quantization" : codec);
     std::string body =
@@ -169,6 +170,8 @@ std::string report_page(const RunRecord& run, const std::optional<GradientPictur
         escaped(fmt::format("{} of {} epochs on {}; {}", run.rows.empty() ? 0 : run.last().metrics.epoch,
                             run.option("epochs"), run.text("/data/train"), run.folder.string())) +
         "</p>\n";
+    if (!failure.empty())
+        body += "<p class=\"failure\">This run ended in an error: " + escaped(failure) + ".</p>\n";
     body += html_tiles(tiles(run));
     body +=
         "<div class=\"charts\">\n" + charts(run) + (gradient ? gradient_chart(*gradient) : "") + "</div>\n";

@@ -22,8 +22,10 @@ struct GradientPicture {
 GradientPicture gradient_picture(std::int64_t step, std::span<const float> gradient,
                                  std::span<const float> applied);
 
-/// The whole page. Without a picture, of a run that made no step, there is no chart of it.
-std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient);
+/// The whole page. Without a picture, of a run that made no step, there is no chart of it. `failure`: the
+/// sentence with which the run ended, empty where it went well.
+std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient,
+                        const std::string& failure = {});
 
 /// A column of the run's rows as a curve over epochs.
 Curve epoch_curve(const RunRecord& run, const std::string& name, double (*value)(const MetricsRow&));

@@ -11,6 +11,7 @@
 
 namespace qstep {
 
+/// What a run's folder says of it.
 struct RunRecord {
     std::filesystem::path folder;
     nlohmann::ordered_json configuration;  // an object with an object "options"
@@ -18,6 +19,7 @@ struct RunRecord {
 
     const MetricsRow& best() const;  // by test accuracy, the earliest; rows must not be empty
     const MetricsRow& last() const { return rows.back(); }
+    /// Of an epoch.
     double mean_seconds() const;
     /// The options by name, as they would be typed.
     std::vector<std::pair<std::string, std::string>> options() const;

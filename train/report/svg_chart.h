@@ -6,6 +6,7 @@
 
 namespace qstep {
 
+/// Points, joined by lines.
 struct Curve {
     std::string name;  // text
     std::vector<double> x, y;
@@ -14,8 +15,10 @@ struct Curve {
     bool marked = true;   // a marker, which shows its numbers, at each point where these are few
 };
 
+/// Of the vertical axis.
 enum class Scale { linear, from_zero, logarithmic };
 
+/// All of a chart but its curves.
 struct Chart {
     std::string title;  // text, with the unit of y
     std::string note;   // text below the title, or empty
