@@ -5,18 +5,13 @@
 #include <limits>
 #include <stack>
 
+#include "tests/count_of.h"
 #include "train/report/chart_axis.h"
 #include "train/report/html_page.h"
 #include "train/report/svg_chart.h"
 
 namespace qstep {
 namespace {
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-    std::size_t count = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-    return count;
-}
 
 // Every tag that opens closes, in order.
 void expect_balanced(const std::string& text) {
