@@ -47,6 +47,34 @@ TEST_F(CifarTrain, RefusesBrokenCheckpoints) {
     expect_failure("--resume two/checkpoint.safetensors --data other", 1, "was trained on 100 CIFAR-10");
 }
 
+TEST_F(CifarTrain, OnlyItsOwnDataContinueARun) {
+    run_well(training("--epochs 2 --max-steps 8 --output out"));
+    const std::string before = bytes("out/checkpoint.safetensors");
+    for (const char* name : {"data_batch_3.bin", "test_batch.bin"}) {
+        std::filesystem::remove_all(in("other"));
+        std::filesystem::copy(in("cifar"), in("other"));
+        std::fstream file(in("other") / name, std::ios::binary | std::ios::in | std::ios::out);
+        file.seekp(100);
+        file.put('\0');
+        file.close();
+        expect_failure(
+            "--resume out/checkpoint.safetensors --data other", 1,
+            "other images or labels than these 100 CIFAR-10 training images and 30 CIFAR-10 test images");
+        EXPECT_TRUE(bytes("out/checkpoint.safetensors") == before);
+    }
+    // A checkpoint of before fingerprints existed is believed.
+    std::string older = before;
+    const std::size_t at = older.find("fingerprint");
+    ASSERT_NE(at, std::string::npos);
+    older[at] = 'F';
+    std::filesystem::create_directory(in("older"));
+    std::ofstream(in("older/checkpoint.safetensors"), std::ios::binary) << older;
+    run_well("--resume older/checkpoint.safetensors --data other --max-steps 9");
+    // Where the files lie does not matter.
+    std::filesystem::rename(in("cifar"), in("moved"));
+    run_well("--resume out/checkpoint.safetensors --data moved");
+}
+
 TEST_F(CifarTrain, BadInputGetsOneSentence) {
     expect_failure("--quant standart", 2, "standard");
     expect_failure("--data cifar --model resnet_21 --output none", 2, "resnet");

@@ -49,6 +49,8 @@ Progress some_progress() {
     progress.epoch = 2;
     progress.batch = 3;
     progress.step = 23;
+    progress.data = "48 training images";
+    progress.fingerprint = "0123456789abcdef-fedcba9876543210";
     progress.loss_sum = 1.0 / 3.0;
     progress.right = 17;
     progress.images = 48;
@@ -118,6 +120,8 @@ TEST_F(Checkpoints, ComeBackBitwise) {
     EXPECT_EQ(progress.epoch, expected.epoch);
     EXPECT_EQ(progress.batch, expected.batch);
     EXPECT_EQ(progress.step, expected.step);
+    EXPECT_EQ(progress.data, expected.data);
+    EXPECT_EQ(progress.fingerprint, expected.fingerprint);
     EXPECT_EQ(progress.loss_sum, expected.loss_sum);
     EXPECT_EQ(progress.right, expected.right);
     EXPECT_EQ(progress.images, expected.images);
@@ -195,6 +199,19 @@ TEST_F(Checkpoints, OptionsThatAreNewerThanTheFileHaveTheirDefault) {
         metadata["configuration"] = configuration.dump();
     });
     EXPECT_EQ(Checkpoint(path()).configuration().at("error-feedback"), false);
+    EXPECT_EQ(refusal(), "accepted");
+}
+
+// A file of before fingerprints existed.
+TEST_F(Checkpoints, NeedNoFingerprint) {
+    save(Parameters("resnet_8", 7));
+    rewrite([](Metadata& metadata, auto&) {
+        auto progress = nlohmann::ordered_json::parse(metadata["progress"]);
+        EXPECT_EQ(progress.erase("fingerprint"), 1u);
+        metadata["progress"] = progress.dump();
+    });
+    EXPECT_EQ(Checkpoint(path()).progress().fingerprint, "");
+    EXPECT_EQ(Checkpoint(path()).progress().step, 23);
     EXPECT_EQ(refusal(), "accepted");
 }
 
