@@ -267,10 +267,13 @@ TEST_F(Checkpoints, RefusesMetadataItDidNotWrite) {
     expect_refused("configuration", "{}", "lacks");
     expect_refused("progress", "{}", "metadata");
     expect_refused("progress", "[1]", "metadata");
-    expect_refused(
-        "progress",
-        R"({"epoch":-1,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
-        "negative");
+    for (const char* counts :
+         {R"("epoch":-1,"batch":0,"step":0,"images":0)", R"("epoch":0,"batch":-1,"step":0,"images":0)",
+          R"("epoch":0,"batch":0,"step":-1,"images":0)", R"("epoch":0,"batch":0,"step":0,"images":-1)"})
+        expect_refused(
+            "progress",
+            fmt::format(R"({{{},"loss_sum":0,"right":0,"variance_sum":0,"data":""}})", counts).c_str(),
+            "negative");
     expect_refused(
         "progress",
         R"({"epoch":1e300,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
