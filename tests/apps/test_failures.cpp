@@ -75,6 +75,23 @@ TEST_F(CifarTrain, OnlyItsOwnDataContinueARun) {
     run_well("--resume out/checkpoint.safetensors --data moved");
 }
 
+TEST_F(CifarTrain, RefusesProgressThatIsNotItsDatas) {
+    run_well(training("--epochs 2 --max-steps 8 --output out"));
+    std::string content = bytes("out/checkpoint.safetensors");
+    const std::string stored = R"(\"step\":8)";
+    const std::size_t at = content.find(stored);
+    ASSERT_NE(at, std::string::npos);
+    content[at + stored.size() - 1] = '9';
+    std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    expect_failure("--resume out/checkpoint.safetensors", 1,
+                   "step 1 of epoch 2, step 9 in all, which does not fit");
+}
+
+TEST_F(CifarTrain, AScheduleThatEndedHasNothingToContinue) {
+    run_well(training("--epochs 1 --lr-schedule cosine --output out"));
+    expect_failure("--resume out/checkpoint.safetensors", 2, "its schedule ends there");
+}
+
 TEST_F(CifarTrain, BadInputGetsOneSentence) {
     expect_failure("--quant standart", 2, "standard");
     expect_failure("--data cifar --model resnet_21 --output none", 2, "resnet");
@@ -114,6 +131,28 @@ TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     expect_failure("--resume out/checkpoint.safetensors", 1, "the gradient of conv1.weight is not finite");
     EXPECT_TRUE(bytes("out/checkpoint.safetensors") == content);
     EXPECT_EQ(bytes("out/metrics.csv"), metrics);
+}
+
+// Weight decay alone makes the weights infinite in the first step, in which loss and gradient are still
+// finite; or so large that only the test images show it.
+TEST_F(CifarTrain, WeightsThatAreNotFiniteAreNeitherSavedNorDumped) {
+    const std::string huge = "--lr 1e30 --weight-decay 1e30 --quant none ", large = "--lr 1e30 --quant none ";
+    expect_failure(training(huge + "--max-steps 1 --output out"), 1, "is not finite after step 1");
+    expect_failure(training(huge + "--batch-size 100 --epochs 1 --output whole"), 1,
+                   "the loss on the test images is");
+    for (const char* name : {"out", "whole"})
+        EXPECT_FALSE(exists(std::string(name) + "/checkpoint.safetensors"));
+    const std::string dump = "--data cifar --model simple --batch-size 16 --dump-step dump ";
+    expect_failure(dump + huge, 1, "is not finite after step 1; nothing was dumped");
+    expect_failure(dump + large + "--max-steps 2", 1, "is not finite in step 2; nothing was dumped");
+    EXPECT_FALSE(exists("dump"));
+}
+
+TEST_F(CifarTrain, ADumpReplacesNoFileOfAnotherKind) {
+    run_well(training("--epochs 1 --save-model --output out"));
+    const std::string before = bytes("out/model.safetensors");
+    expect_failure("--data cifar --model simple --dump-step out/model.safetensors", 2, "is no step dump");
+    EXPECT_TRUE(bytes("out/model.safetensors") == before);
 }
 
 TEST_F(CifarTrain, ADeviceThatIsNotThere) {
