@@ -12,6 +12,7 @@ python_packages=(python3-numpy python3-torch python3-pip)
 # The same of PyPI, with all they need beside Debian's numpy, because Debian 12 does not have them.
 pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1)
 docs_packages=(doxygen)
+coverage_packages=(gcovr)
 clang_packages=(clang libclang-rt-dev libomp-dev)  # for fuzzing and ThreadSanitizer
 
 fail() {
