@@ -47,11 +47,11 @@ void add_option(CLI::App& app, const ProgramOption& option, ProgramArguments& re
     const std::string names = "--" + option.name + (option.alias.empty() ? "" : ",--" + option.alias);
     const auto take = [&result, &option](const std::string& text) {
         option.set(text);
-        if (!result.has(option.name)) result.given.push_back(option.name);
+        result.given.push_back(option.name);
     };
     if (option.value.empty()) {
         app.add_flag_function(
-               names, [take](std::int64_t count) { take(count > 0 ? "true" : "false"); }, option.help)
+               names, [take](std::int64_t) { take("true"); }, option.help)
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
         return;
     }

@@ -36,9 +36,18 @@ std::int64_t most_levels(const CodecSettings& settings) {
             return quant::Smart::kMaxLevels;
         case CodecKind::exponential:
             return 128;
-        default:
+        case CodecKind::none:
+        case CodecKind::standard:
+        case CodecKind::hadamard:
+        case CodecKind::qsgd:
+        case CodecKind::terngrad:
+        case CodecKind::sign:
+        case CodecKind::natural:
+        case CodecKind::dorefa:
+        case CodecKind::fixed:
             return 65536;
     }
+    QSTEP_CHECK(false, "unknown codec {}", static_cast<int>(settings.kind));
 }
 
 template <typename Enum, std::size_t N>
@@ -166,9 +175,13 @@ quant::Parameters quant::parameters_of(const CodecSettings& settings) {
             return {Natural::kCodes, 0};
         case CodecKind::fixed:
             return {std::int64_t{1} << (settings.fixed_il + settings.fixed_fl), settings.fixed_fl};
-        default:
+        case CodecKind::smart:
+        case CodecKind::hadamard:
+        case CodecKind::exponential:
+        case CodecKind::dorefa:
             return {settings.levels, 0};
     }
+    QSTEP_CHECK(false, "unknown codec {}", static_cast<int>(settings.kind));
 }
 
 bool quant::rounds_to_nearest(const CodecSettings& settings) {

@@ -15,10 +15,15 @@ constexpr const char* kFormatVersion = "1";
 constexpr std::size_t kMostQuoted = 300;
 
 Json to_json(const Progress& progress) {
-    return {{"epoch", progress.epoch},       {"batch", progress.batch},
-            {"step", progress.step},         {"data", progress.data},
-            {"loss_sum", progress.loss_sum}, {"right", progress.right},
-            {"images", progress.images},     {"variance_sum", progress.variance_sum}};
+    return {{"epoch", progress.epoch},
+            {"batch", progress.batch},
+            {"step", progress.step},
+            {"data", progress.data},
+            {"loss_sum", progress.loss_sum},
+            {"right", progress.right},
+            {"images", progress.images},
+            {"variance_sum", progress.variance_sum},
+            {"fingerprint", progress.fingerprint}};
 }
 
 // Throws for anything but a whole number; one beyond 64 bits comes out negative.
@@ -38,6 +43,8 @@ Progress progress_from_json(const Json& values) {
     values.at("loss_sum").get_to(progress.loss_sum);
     values.at("right").get_to(progress.right);
     values.at("variance_sum").get_to(progress.variance_sum);
+    // Checkpoints of earlier versions have none.
+    progress.fingerprint = values.value("fingerprint", std::string());
     return progress;
 }
 

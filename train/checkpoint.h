@@ -23,10 +23,11 @@ namespace qstep {
 
 /// Where a run is. Between epochs `batch` and everything of the running epoch are 0.
 struct Progress {
-    std::int64_t epoch = 0;  // finished epochs
-    std::int64_t batch = 0;  // finished steps of the running epoch
-    std::int64_t step = 0;   // finished steps in all
-    std::string data;        // what it is trained on: "50000 CIFAR-10 training images"
+    std::int64_t epoch = 0;   // finished epochs
+    std::int64_t batch = 0;   // finished steps of the running epoch
+    std::int64_t step = 0;    // finished steps in all
+    std::string data;         // what it is trained on: "50000 CIFAR-10 training images"
+    std::string fingerprint;  // of training and test data (data/fingerprint.h); empty: not recorded
     /// Of the running epoch: sums over images, images seen, sum of the steps' quantization variances.
     double loss_sum = 0.0, right = 0.0;
     std::int64_t images = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/fingerprint.h"
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/input_file.h"
@@ -18,6 +19,21 @@ double percent(double right, std::int64_t images) {
 
 // Steps that a feed may run ahead of the host. What is under way must end before a signal is obeyed.
 constexpr std::int64_t kMostUnseen = 100;
+
+// Refuses to go on with other data than those of the steps so far; then `progress` names these.
+void settle_data(Progress& progress, const DataSplits& data) {
+    const std::string images = fmt::format("{} {}", data.train.count(), data.train.name);
+    if (progress.step > 0 && progress.data != images)
+        fail_run("the checkpoint was trained on {}, which are not these {}", shown(progress.data), images);
+    const std::string content = fingerprint(data);
+    if (progress.step > 0 && !progress.fingerprint.empty() && progress.fingerprint != content)
+        fail_run(
+            "the checkpoint was trained or tested on other images or labels than these {} and {} {}; it goes "
+            "on with its own data alone",
+            images, data.test.count(), data.test.name);
+    progress.data = images;
+    progress.fingerprint = content;
+}
 
 }  // namespace
 
@@ -61,11 +77,7 @@ Trainer::Trainer(Session& session, const DataSplits& data, const Options& option
       schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs, batches_},
       metrics_(folder.metrics()),
       console_(options.epochs, batches_, options.log_interval) {
-    const std::string trained_on = fmt::format("{} {}", data.train.count(), data.train.name);
-    if (progress.step > 0 && progress.data != trained_on)
-        fail_run("the checkpoint was trained on {}, which are not these {}", shown(progress.data),
-                 trained_on);
-    progress_.data = trained_on;
+    settle_data(progress_, data);
     if (progress.batch > batches_ || progress.step != progress.epoch * batches_ + progress.batch)
         fail_run(
             "the checkpoint is at step {} of epoch {}, step {} in all, which does not fit {} training images "

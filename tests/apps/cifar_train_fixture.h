@@ -1,6 +1,8 @@
 // A folder with small CIFAR-10 files in which tests run cifar_train as a person does.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <sstream>
 #include <string>
 
@@ -50,6 +52,18 @@ class CifarTrain : public ProgramTest {
         EXPECT_TRUE(bytes(a + "/checkpoint.safetensors") == bytes(b + "/checkpoint.safetensors"))
             << a << " " << b;
         EXPECT_EQ(timeless_metrics(a), timeless_metrics(b));
+    }
+    // Overwrites the first element of a tensor in a checkpoint.
+    void set_first(const std::string& checkpoint, const std::string& tensor, float value) const {
+        std::string content = bytes(checkpoint);
+        std::uint64_t data_bytes = 0, begin = 0;
+        {
+            const SafetensorsFile file(in(checkpoint));
+            for (const auto& item : file.entries()) data_bytes = std::max(data_bytes, item.second.end);
+            begin = file.entries().at(tensor).begin;
+        }
+        std::memcpy(content.data() + content.size() - data_bytes + begin, &value, sizeof value);
+        std::ofstream(in(checkpoint), std::ios::binary) << content;
     }
     std::int64_t stored_step(const std::string& checkpoint) const {
         return std::stoll(SafetensorsFile(in(checkpoint)).metadata().at("step"));

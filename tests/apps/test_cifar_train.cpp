@@ -52,10 +52,12 @@ TEST_F(CifarTrain, TheSameSeedGivesTheSameBytes) {
 
 class EveryCodec : public CifarTrain, public testing::WithParamInterface<const char*> {};
 
-// The brightness of the test's images tells their class. One in ten is what guessing gives; without a codec
-// 30 steps lead to 70 %.
+// The brightness of the test's images tells their class. Over six seeds, 30 steps led every codec to 50 to 70
+// %, as they did without one. Two seeds with a codec broken on purpose ended at 20 % at most where the
+// gradient was zero, had every sign or random signs turned, and at 30 % where each element was its
+// neighbour's.
 TEST_P(EveryCodec, Learns) {
-    constexpr double kLeastAccuracy = 50.0;
+    constexpr double kLeastAccuracy = 45.0;
     run_well(
         "--data cifar --model resnet_8 --batch-size 20 --lr 0.05 --epochs 6 --save-every 0 --threads 1 "
         "--output out --quant " +

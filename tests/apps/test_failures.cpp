@@ -1,6 +1,4 @@
 // cifar_train where something is wrong: one clear sentence, the right exit status, nothing lost.
-#include <algorithm>
-#include <cstring>
 #include <fstream>
 #include <limits>
 
@@ -47,6 +45,51 @@ TEST_F(CifarTrain, RefusesBrokenCheckpoints) {
     expect_failure("--resume two/checkpoint.safetensors --data other", 1, "was trained on 100 CIFAR-10");
 }
 
+TEST_F(CifarTrain, OnlyItsOwnDataContinueARun) {
+    run_well(training("--epochs 2 --max-steps 8 --output out"));
+    const std::string before = bytes("out/checkpoint.safetensors");
+    for (const char* name : {"data_batch_3.bin", "test_batch.bin"}) {
+        std::filesystem::remove_all(in("other"));
+        std::filesystem::copy(in("cifar"), in("other"));
+        std::fstream file(in("other") / name, std::ios::binary | std::ios::in | std::ios::out);
+        file.seekp(100);
+        file.put('\0');
+        file.close();
+        expect_failure(
+            "--resume out/checkpoint.safetensors --data other", 1,
+            "other images or labels than these 100 CIFAR-10 training images and 30 CIFAR-10 test images");
+        EXPECT_TRUE(bytes("out/checkpoint.safetensors") == before);
+    }
+    // A checkpoint of before fingerprints existed is believed.
+    std::string older = before;
+    const std::size_t at = older.find("fingerprint");
+    ASSERT_NE(at, std::string::npos);
+    older[at] = 'F';
+    std::filesystem::create_directory(in("older"));
+    std::ofstream(in("older/checkpoint.safetensors"), std::ios::binary) << older;
+    run_well("--resume older/checkpoint.safetensors --data other --max-steps 9");
+    // Where the files lie does not matter.
+    std::filesystem::rename(in("cifar"), in("moved"));
+    run_well("--resume out/checkpoint.safetensors --data moved");
+}
+
+TEST_F(CifarTrain, RefusesProgressThatIsNotItsDatas) {
+    run_well(training("--epochs 2 --max-steps 8 --output out"));
+    std::string content = bytes("out/checkpoint.safetensors");
+    const std::string stored = R"(\"step\":8)";
+    const std::size_t at = content.find(stored);
+    ASSERT_NE(at, std::string::npos);
+    content[at + stored.size() - 1] = '9';
+    std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    expect_failure("--resume out/checkpoint.safetensors", 1,
+                   "step 1 of epoch 2, step 9 in all, which does not fit");
+}
+
+TEST_F(CifarTrain, AScheduleThatEndedHasNothingToContinue) {
+    run_well(training("--epochs 1 --lr-schedule cosine --output out"));
+    expect_failure("--resume out/checkpoint.safetensors", 2, "its schedule ends there");
+}
+
 TEST_F(CifarTrain, BadInputGetsOneSentence) {
     expect_failure("--quant standart", 2, "standard");
     expect_failure("--data cifar --model resnet_21 --output none", 2, "resnet");
@@ -70,19 +113,8 @@ TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     EXPECT_FALSE(exists("wild/report.html"));
     run_well(training("--epochs 2 --max-steps 9 --output out"));
     // One weight becomes infinite, as after a step too far.
-    std::string content = bytes("out/checkpoint.safetensors");
-    {
-        const SafetensorsFile file(in("out/checkpoint.safetensors"));
-        const float infinity = std::numeric_limits<float>::infinity();
-        const std::size_t data_start = content.size() - [&] {
-            std::uint64_t end = 0;
-            for (const auto& item : file.entries()) end = std::max(end, item.second.end);
-            return end;
-        }();
-        std::memcpy(content.data() + data_start + file.entries().at("fc3.bias").begin, &infinity,
-                    sizeof infinity);
-    }
-    std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    set_first("out/checkpoint.safetensors", "fc3.bias", std::numeric_limits<float>::infinity());
+    const std::string content = bytes("out/checkpoint.safetensors");
     const std::string metrics = bytes("out/metrics.csv");
     expect_failure("--resume out/checkpoint.safetensors", 1, "the gradient of conv1.weight is not finite");
     EXPECT_TRUE(bytes("out/checkpoint.safetensors") == content);
@@ -91,6 +123,30 @@ TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     EXPECT_NE(report.find("ended in an error: the gradient of conv1.weight is not finite"),
               std::string::npos);
     EXPECT_NE(report.find("1 of 2 epochs"), std::string::npos);
+}
+
+// Three steps of this rate make weights at which the test images, but not yet the loss of a step, overflow.
+TEST_F(CifarTrain, WeightsThatAreNotFiniteAreNeitherSavedNorDumped) {
+    expect_failure(training("--lr 600 --batch-size 34 --epochs 1 --quant none --output whole"), 1,
+                   "the loss on the test images is");
+    EXPECT_FALSE(exists("whole/checkpoint.safetensors"));
+    expect_failure("--data cifar --model simple --batch-size 16 --lr 1000 --max-steps 4 --dump-step dump", 1,
+                   "nothing was dumped");
+    EXPECT_FALSE(exists("dump"));
+    // A momentum from which the next step makes an infinite weight.
+    run_well(training("--lr 10 --quant none --max-steps 1 --output out"));
+    set_first("out/checkpoint.safetensors", "momentum.fc3.bias", 3e38f);
+    const std::string before = bytes("out/checkpoint.safetensors");
+    expect_failure("--resume out/checkpoint.safetensors --max-steps 2", 1,
+                   "fc3.bias is not finite after step 2");
+    EXPECT_TRUE(bytes("out/checkpoint.safetensors") == before);
+}
+
+TEST_F(CifarTrain, ADumpReplacesNoFileOfAnotherKind) {
+    run_well(training("--epochs 1 --save-model --output out"));
+    const std::string before = bytes("out/model.safetensors");
+    expect_failure("--data cifar --model simple --dump-step out/model.safetensors", 2, "is no step dump");
+    EXPECT_TRUE(bytes("out/model.safetensors") == before);
 }
 
 TEST_F(CifarTrain, ADeviceThatIsNotThere) {

@@ -4,15 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/cifar_train_fixture.h"
+#include "tests/count_of.h"
 
 namespace qstep {
 namespace {
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-    std::size_t count = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-    return count;
-}
 
 class SeeTheRun : public CifarTrain {
   protected:

@@ -69,6 +69,7 @@ TEST_F(Arguments, HelpNamesEverything) {
 TEST_F(Arguments, RefusesWhatItDoesNotKnow) {
     EXPECT_EQ(refusal({"--cuont", "3"}), "unknown option --cuont; did you mean --count?");
     EXPECT_EQ(refusal({"--numbre=3"}), "unknown option --numbre; did you mean --number?");
+    EXPECT_EQ(refusal({"--", "a"}), "unknown option --; did you mean --help?");
     EXPECT_NE(refusal({"-x"}).find("unexpected argument '-x'"), std::string::npos);
     EXPECT_NE(refusal({"a", "b", "c"}).find("unexpected argument 'c'"), std::string::npos);
     EXPECT_NE(refusal({"a"}, 0).find("unexpected argument 'a'"), std::string::npos);
@@ -78,6 +79,7 @@ TEST_F(Arguments, RefusesMissingAndUnwantedValues) {
     EXPECT_EQ(refusal({"--count"}), "--count needs a value");
     EXPECT_EQ(refusal({"--count", "--loud"}), "--count needs a value, and --loud is an option");
     EXPECT_EQ(refusal({"--loud=yes"}), "--loud is a switch and takes no value");
+    EXPECT_NE(refusal({"--count="}).find("--count"), std::string::npos);
     EXPECT_EQ(refusal({"--count", "0"}), "--count takes a whole number from 1 to 9, not '0'");
     EXPECT_EQ(refusal({"--share", "0"}), "--share takes a number above 0 and at most 1, not '0'");
 }

@@ -32,6 +32,25 @@ TEST(Tensor, RefusesTheWrongTypeAndShape) {
     EXPECT_THROW(check_tensor({}, "x", DType::f32, {}), Error);
 }
 
+TEST(DType, HasANameAndASize) {
+    struct Expected {
+        DType dtype;
+        const char* name;
+        std::size_t bytes;
+    };
+    for (const Expected& expected : {Expected{DType::f32, "f32", 4},
+                                     {DType::bf16, "bf16", 2},
+                                     {DType::u8, "u8", 1},
+                                     {DType::i32, "i32", 4},
+                                     {DType::i64, "i64", 8},
+                                     {DType::f64, "f64", 8}}) {
+        EXPECT_STREQ(name_of(expected.dtype), expected.name);
+        EXPECT_EQ(size_of(expected.dtype), expected.bytes);
+    }
+    EXPECT_THROW(name_of(static_cast<DType>(99)), Error);
+    EXPECT_THROW(size_of(static_cast<DType>(99)), Error);
+}
+
 TEST(Bf16, RoundsToNearestEvenAndKeepsSpecials) {
     EXPECT_EQ(to_bf16(1.0f).bits, 0x3f80);
     EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f808000u)).bits, 0x3f80);  // tie, even below
@@ -78,7 +97,10 @@ TEST(Workspace, LendsWhatWasReserved) {
     workspace.reserve(50);
     EXPECT_THROW(workspace.lend(1), Error);
     workspace.freeze();
-    EXPECT_NE(workspace.lend(100), nullptr);
+    const void* lent = workspace.lend(100);
+    EXPECT_NE(lent, nullptr);
+    workspace.freeze();
+    EXPECT_EQ(workspace.lend(100), lent);
     EXPECT_THROW(workspace.lend(101), Error);
     EXPECT_NO_THROW(workspace.reserve(100));
     EXPECT_THROW(workspace.reserve(101), Error);
@@ -88,12 +110,18 @@ TEST(Device, ParsesNames) {
     EXPECT_EQ(parse_device("cpu"), kCpu);
     EXPECT_EQ(parse_device("cuda:1"), (Device{DeviceKind::cuda, 1}));
     EXPECT_EQ(to_string(parse_device("cuda")), "cuda:0");
+    EXPECT_EQ(device_count(DeviceKind::cpu), 1);
     for (const char* wrong : {"gpu", "cuda:", "cuda:-1", "cuda:1x", ""})
         EXPECT_THROW(parse_device(wrong), Error);
     if (device_count(DeviceKind::cuda) == 0) {
         EXPECT_EQ(parse_device("auto"), kCpu);
         EXPECT_THROW(Context context({DeviceKind::cuda, 0}), Error);
     }
+}
+
+TEST(Context, TakesAllProcessorsWhereNoNumberIsGiven) {
+    EXPECT_GE(Context(kCpu, 0).threads(), 1);
+    EXPECT_EQ(Context(kCpu, 3).threads(), 3);
 }
 
 TEST(PlanCache, MakesAPlanOnceForEachKey) {

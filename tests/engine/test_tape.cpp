@@ -163,12 +163,83 @@ TEST_F(TapeTest, EvaluationReusesActivationsAndKeepsWhatIsAskedFor) {
     EXPECT_THROW(tape.backward(), Error);
 }
 
+TEST_F(TapeTest, AnActivationTakesTheSmallestBlockThatIsLargeEnough) {
+    for (const bool large_first : {true, false}) {
+        Context context(kCpu, 1);
+        Arena arena(kCpu, "tape test arena");
+        Tape tape(context, arena, false);
+        const auto node = [&](const std::vector<Value*>& inputs, std::int64_t count) {
+            Value* y = tape.activation(DType::f32, {count});
+            tape.record({.name = "node", .inputs = inputs, .output = y, .forward = {}, .backward = {}});
+            return y;
+        };
+        Value* x = tape.input(DType::f32, {1});
+        Value *large = node({x}, 100), *small = node({x}, 20);
+        // Both are free behind this one, in the order in which it reads them.
+        Value* sum = large_first ? node({large, small}, 20) : node({small, large}, 20);
+        Value* next = node({sum}, 20);
+        tape.finish(next);
+        EXPECT_EQ(next->data.data, small->data.data) << large_first;
+        EXPECT_NE(sum->data.data, large->data.data) << large_first;
+    }
+}
+
+TEST_F(TapeTest, WhatTheLossDoesNotReadGetsNoGradient) {
+    float other = 5.0f, other_grad = kPoison;
+    Value *x = nullptr, *side = nullptr;
+    Tape& tape = lay_out(true, [&](Tape& t) {
+        x = t.input(DType::f32, {1});
+        Value* h = multiply(t, x, t.parameter(weight_tensor_, grad_tensor_));
+        side = multiply(t, h, t.parameter({&other, DType::f32, {1}}, {&other_grad, DType::f32, {1}}));
+        t.finish(end(t, h));
+    });
+    at(x->data) = 2.0f;
+    tape.forward();
+    tape.backward();
+    EXPECT_FLOAT_EQ(at(side->data), 30.0f);
+    EXPECT_FLOAT_EQ(weight_grad_, 2.0f);
+    EXPECT_EQ(other_grad, kPoison);
+    EXPECT_TRUE(tape.modes(1).empty());
+}
+
+// It has no gradient of its own to pass on.
+TEST_F(TapeTest, ALossThatCouldPassItsGradientOnGivesItsInputOne) {
+    Value *x = nullptr, *h = nullptr;
+    Tape& tape = lay_out(true, [&](Tape& t) {
+        x = t.input(DType::f32, {1});
+        h = multiply(t, x, t.parameter(weight_tensor_, grad_tensor_));
+        Value* loss = t.activation(DType::f32, {1});
+        t.record({.name = "loss",
+                  .inputs = {h},
+                  .output = loss,
+                  .forward = [=, in = h](Context&) { at(loss->data) = at(in->data); },
+                  .backward = [in = h](Context&, std::span<const GradMode>) { at(in->grad) = 1.0f; },
+                  .gradient_passes_to = 0});
+        t.finish(loss);
+        EXPECT_FALSE(loss->grad);
+    });
+    at(x->data) = 2.0f;
+    tape.forward();
+    tape.backward();
+    EXPECT_FLOAT_EQ(weight_grad_, 2.0f);
+}
+
 TEST_F(TapeTest, RefusesALossThatIsNotLast) {
     Tape tape(context_, arena_, true);
     Value* x = tape.input(DType::f32, {1});
     Value* first = end(tape, x);
     end(tape, x);
     EXPECT_THROW(tape.finish(first), Error);
+    Tape empty(context_, arena_, true);
+    EXPECT_THROW(empty.finish(first), Error);
+}
+
+TEST_F(TapeTest, RefusesAParameterThatIsReadTwice) {
+    Tape tape(context_, arena_, true);
+    Value* x = tape.input(DType::f32, {1});
+    Value* h = multiply(tape, x, tape.parameter(weight_tensor_, grad_tensor_));
+    Value* loss = end(tape, multiply(tape, h, tape.parameter(weight_tensor_, grad_tensor_)));
+    EXPECT_THROW(tape.finish(loss), Error);
 }
 
 }  // namespace

@@ -120,6 +120,74 @@ TEST(HostileStreams, SayWhatIsWrong) {
               "bucket 0 of the gradient stream has a code that is none");
     EXPECT_EQ(message(with(stream, 44, std::uint8_t{7})),
               "the gradient stream's header has something where there should be zeros");
+    // What cannot be decoded is not compressed either.
+    try {
+        compress_stream(host(), with(stream, 64 + 16, std::uint8_t{7}));
+        ADD_FAILURE() << "compressed";
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), "the gradient stream has a code that is none");
+    }
+}
+
+// Buckets of several pieces, which are decoded apart: codes of three bits, all 7, of 6 levels.
+TEST(HostileStreams, OneBadCodeInALongBucketIsFound) {
+    for (const CodecKind kind : {CodecKind::standard, CodecKind::hadamard, CodecKind::dorefa}) {
+        const CodecSettings settings = settings_of(kind, -1, 6);
+        auto stream = encode(settings, gradient_like(40000)).stream;
+        ASSERT_TRUE(decodes(stream));
+        stream[stream.size() / 2] = std::byte{0xff};
+        EXPECT_FALSE(decodes(stream)) << name_of(kind);
+        try {
+            decode(settings, stream, 40000);
+            ADD_FAILURE() << name_of(kind);
+        } catch (const Error& error) {
+            EXPECT_STREQ(error.what(), "bucket 0 of the gradient stream has a code that is none");
+        }
+    }
+}
+
+// Of the same length, so that only the header tells them apart.
+TEST(HostileStreams, ACodecRefusesStreamsOfOthers) {
+    const CodecSettings own = settings_of(CodecKind::standard, 33, 16);
+    const auto refusal = [](const CodecSettings& settings, const std::vector<std::byte>& stream,
+                            std::int64_t n) {
+        EXPECT_EQ(quant::stream_layout(settings, n).bytes(), static_cast<std::int64_t>(stream.size()));
+        try {
+            decode(settings, stream, n);
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::run);
+            return std::string(error.what());
+        }
+        return std::string("decoded");
+    };
+    const auto stream = encode(own, gradient_like(64)).stream;
+    EXPECT_EQ(refusal(own, stream, 64), "decoded");
+    CodecSettings other = own;
+    other.seed = 8;
+    EXPECT_EQ(refusal(other, stream, 64),
+              "this stream is not one of standard with 16 levels, 64 elements, buckets of 33 and seed 8");
+    other = own;
+    other.levels = 15;
+    EXPECT_NE(refusal(other, stream, 64).find("with 15 levels"), std::string::npos);
+    other = own;
+    other.bucket_size = 34;
+    EXPECT_NE(refusal(other, stream, 64).find("buckets of 34"), std::string::npos);
+    EXPECT_NE(refusal(own, stream, 63).find("63 elements"), std::string::npos);
+    EXPECT_NE(refusal(own, with(stream, quant::kCodingByte, std::uint8_t{1}), 64).find("is not one of"),
+              std::string::npos);
+    int pairs = 0;
+    for (const Codec& a : kAllCodecs)
+        for (const Codec& b : kAllCodecs) {
+            const CodecSettings from = settings_of(a), to = settings_of(b);
+            if (a.kind == b.kind ||
+                quant::stream_layout(from, 64).bytes() != quant::stream_layout(to, 64).bytes())
+                continue;
+            ++pairs;
+            EXPECT_NE(refusal(to, encode(from, gradient_like(64)).stream, 64).find("is not one of"),
+                      std::string::npos)
+                << name_of(a) << " " << name_of(b);
+        }
+    EXPECT_GT(pairs, 0);
 }
 
 }  // namespace

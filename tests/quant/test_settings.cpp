@@ -4,6 +4,9 @@
 
 #include "codec_runner.h"
 #include "engine/error.h"
+#include "quant/buckets.h"
+#include "quant/formulas.h"
+#include "quant/parameters.h"
 
 namespace qstep::test {
 namespace {
@@ -118,6 +121,20 @@ TEST(CodecSettings, ErrorFeedback) {
                 EXPECT_NE(usage_error(bad).find("from 0 to 1"), std::string::npos) << value;
             }
     }
+}
+
+TEST(CodecSettings, ACodecThatIsNoneOfThemIsAMistakeInside) {
+    CodecSettings settings;
+    settings.kind = static_cast<CodecKind>(kCodecCount);
+    EXPECT_THROW(quant::parameters_of(settings), Error);
+    EXPECT_THROW(quant::with_formula(settings, [](auto) { return 0; }), Error);
+}
+
+TEST(Buckets, OfNothingAreNone) {
+    const quant::Buckets buckets(0, -1);
+    EXPECT_EQ(buckets.count(), 0);
+    EXPECT_EQ(buckets.runs(), 0);
+    EXPECT_EQ(buckets.chunks(), 0);
 }
 
 TEST(CodecSettings, NoneLooksAtNothing) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "codec_runner.h"
 #include "quant/codec_options.h"
@@ -139,6 +140,15 @@ TEST(SmartSolvers, ExactIsNeverWorseThanASample) {
         EXPECT_LE(exact, sampled);
         EXPECT_EQ(exact, run(sample, x).variance);
     }
+}
+
+// Then every candidate is a level, and none is chosen.
+TEST(SmartSolvers, TheHistogramTakesAsManyLevelsAsCandidates) {
+    const auto x = gradient_like(20000);
+    const auto levels = static_cast<std::int64_t>(SmartHistogram::kCandidates);
+    const Result all = run(solved_by(Solver::histogram, -1, levels), x);
+    EXPECT_LE(std::set<float>(all.values.begin(), all.values.end()).size(), static_cast<std::size_t>(levels));
+    EXPECT_LE(all.variance, run(solved_by(Solver::histogram, -1, levels - 1), x).variance);
 }
 
 TEST(SmartSolvers, SameBitsForAllInstructionSetsAndThreads) {

@@ -114,6 +114,19 @@ TEST(Permutation, IsOne) {
     }
 }
 
+// As many as 64 bits can number.
+TEST(Permutation, StaysInAnyRange) {
+    constexpr std::uint64_t kMost = (std::uint64_t{1} << 63) + 5;
+    const quant::Permutation permutation(11, 2, 5, kMost);
+    std::set<std::uint64_t> images;
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+        images.insert(permutation(i));
+        images.insert(permutation(kMost - 1 - i));
+    }
+    EXPECT_EQ(images.size(), 2000u);
+    EXPECT_LT(*images.rbegin(), kMost);
+}
+
 TEST(Permutation, EveryElementAndPairIsSampledEquallyOften) {
     constexpr std::uint64_t n = 40, m = 10;
     constexpr int kTrials = 40000;

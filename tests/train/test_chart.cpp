@@ -5,18 +5,13 @@
 #include <limits>
 #include <stack>
 
+#include "tests/count_of.h"
 #include "train/report/chart_axis.h"
 #include "train/report/html_page.h"
 #include "train/report/svg_chart.h"
 
 namespace qstep {
 namespace {
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-    std::size_t count = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-    return count;
-}
 
 // Every tag that opens closes, in order.
 void expect_balanced(const std::string& text) {
@@ -67,7 +62,7 @@ TEST(ChartAxis, TicksAreRoundAndCoverTheRange) {
 }
 
 TEST(ChartAxis, EpochsAreWholeNumbers) {
-    for (const double last : {1.0, 2.0, 5.0, 10.0, 200.0}) {
+    for (const double last : {1.0, 2.0, 5.0, 10.0, 23.0, 200.0}) {
         const Axis axis = tight_axis(1.0, last, 10, true);
         EXPECT_FALSE(axis.ticks.empty());
         EXPECT_LE(axis.ticks.size(), 11u);
@@ -173,6 +168,34 @@ TEST(SvgChart, OnePointAndEqualValues) {
             EXPECT_EQ(text.find("inf"), std::string::npos);
         }
     }
+}
+
+TEST(SvgChart, AScaleFromZeroHoldsZeroWhateverTheCurve) {
+    for (const std::vector<double>& values : {std::vector<double>{0, 0}, {-3, -1}, {2, 5}}) {
+        const std::string text =
+            svg_chart({"t", "", "x", Scale::from_zero, true, false, ""}, {{"c", {1, 2}, values, ""}});
+        expect_balanced(text);
+        EXPECT_NE(text.find(">0</text>"), std::string::npos) << text;
+        EXPECT_EQ(text.find("nan"), std::string::npos);
+    }
+}
+
+TEST(SvgChart, CurvesHaveMarksOfTheirOwnWhileTheyAreFew) {
+    std::vector<Curve> curves;
+    for (const char* name : {"a", "b", "c", "d", "e"}) curves.push_back({name, {1, 2}, {1, 2}, ""});
+    const auto marks = [&] {
+        const std::string text = svg_chart({"t", "", "x", Scale::linear, true, false, ""}, curves);
+        // One in the legend and one at each point, a shape a curve; the fifth has the first one's again.
+        EXPECT_EQ(count_of(text, "a4 4 0 1 0 8 0"), count_of(text, "h7.2v7.2") * 2);
+        EXPECT_EQ(count_of(text, "l5.2 5.2l-5.2"), count_of(text, "l5.2 9h-10.4"));
+        return count_of(text, "class=\"mark\"");
+    };
+    EXPECT_EQ(marks(), 5u * 3u);
+    for (Curve& curve : curves) {
+        curve.x.assign(1000, 1.0);
+        curve.y.assign(1000, 1.0);
+    }
+    EXPECT_EQ(marks(), 0u);
 }
 
 TEST(HtmlPage, EscapesTexts) {

@@ -49,6 +49,8 @@ Progress some_progress() {
     progress.epoch = 2;
     progress.batch = 3;
     progress.step = 23;
+    progress.data = "48 training images";
+    progress.fingerprint = "0123456789abcdef-fedcba9876543210";
     progress.loss_sum = 1.0 / 3.0;
     progress.right = 17;
     progress.images = 48;
@@ -118,6 +120,8 @@ TEST_F(Checkpoints, ComeBackBitwise) {
     EXPECT_EQ(progress.epoch, expected.epoch);
     EXPECT_EQ(progress.batch, expected.batch);
     EXPECT_EQ(progress.step, expected.step);
+    EXPECT_EQ(progress.data, expected.data);
+    EXPECT_EQ(progress.fingerprint, expected.fingerprint);
     EXPECT_EQ(progress.loss_sum, expected.loss_sum);
     EXPECT_EQ(progress.right, expected.right);
     EXPECT_EQ(progress.images, expected.images);
@@ -198,6 +202,19 @@ TEST_F(Checkpoints, OptionsThatAreNewerThanTheFileHaveTheirDefault) {
     EXPECT_EQ(refusal(), "accepted");
 }
 
+// A file of before fingerprints existed.
+TEST_F(Checkpoints, NeedNoFingerprint) {
+    save(Parameters("resnet_8", 7));
+    rewrite([](Metadata& metadata, auto&) {
+        auto progress = nlohmann::ordered_json::parse(metadata["progress"]);
+        EXPECT_EQ(progress.erase("fingerprint"), 1u);
+        metadata["progress"] = progress.dump();
+    });
+    EXPECT_EQ(Checkpoint(path()).progress().fingerprint, "");
+    EXPECT_EQ(Checkpoint(path()).progress().step, 23);
+    EXPECT_EQ(refusal(), "accepted");
+}
+
 TEST_F(Checkpoints, RefusesTensorsThatAreNotTheModels) {
     const Parameters source("resnet_8", 7);
     save(source);
@@ -250,10 +267,13 @@ TEST_F(Checkpoints, RefusesMetadataItDidNotWrite) {
     expect_refused("configuration", "{}", "lacks");
     expect_refused("progress", "{}", "metadata");
     expect_refused("progress", "[1]", "metadata");
-    expect_refused(
-        "progress",
-        R"({"epoch":-1,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",
-        "negative");
+    for (const char* counts :
+         {R"("epoch":-1,"batch":0,"step":0,"images":0)", R"("epoch":0,"batch":-1,"step":0,"images":0)",
+          R"("epoch":0,"batch":0,"step":-1,"images":0)", R"("epoch":0,"batch":0,"step":0,"images":-1)"})
+        expect_refused(
+            "progress",
+            fmt::format(R"({{{},"loss_sum":0,"right":0,"variance_sum":0,"data":""}})", counts).c_str(),
+            "negative");
     expect_refused(
         "progress",
         R"({"epoch":1e300,"batch":0,"step":0,"loss_sum":0,"right":0,"images":0,"variance_sum":0,"data":""})",

@@ -228,6 +228,7 @@ TEST(CommandLine, WhatConcernsGpusAloneDoesNoHarmOnTheCpu) {
     EXPECT_TRUE(line.options.deterministic);
     EXPECT_TRUE(line.options.no_graph);
     EXPECT_EQ(resume_command("p", line, "f"), "p --resume f --max-steps 3 --deterministic --no-graph");
+    EXPECT_TRUE(parse("--precision tf32 --device cuda").options.tf32);
 }
 
 TEST(CommandLine, ADumpTakesOneStepUnlessToldOtherwise) {
@@ -314,6 +315,11 @@ TEST(Resume, Fp32AndTf32GoOnAsTheOther) {
     EXPECT_NE(
         usage_error([&] { options_for_resume(parse("--resume f --device cpu"), tf32); }).find("for GPUs"),
         std::string::npos);
+    const auto bf16 = to_json(parse("--precision bf16").options, Selection::stored);
+    EXPECT_NE(usage_error([&] {
+                  options_for_resume(parse("--resume f --precision fp32"), bf16);
+              }).find("made with --precision bf16"),
+              std::string::npos);
 }
 
 TEST(Evaluation, TakesTheModelFromTheFile) {
@@ -336,6 +342,7 @@ TEST(ResumeCommand, HoldsWhatTheCheckpointDoesNot) {
         resume_command("./cifar train", line, "o/it's.safetensors"),
         "'./cifar train' --resume 'o/it'\\''s.safetensors' --max-steps 9 --log-interval 2 --save-every 3 "
         "--save-model");
+    EXPECT_EQ(resume_command("", parse(""), "f"), "'' --resume f");
 }
 
 }  // namespace

@@ -41,8 +41,19 @@ TEST(Metrics, RefusesForeignFiles) {
     const auto path = folder.path() / "metrics.csv";
     std::ofstream(path) << "a,b\n1,2\n";
     EXPECT_THROW(MetricsFile(path).keep_epochs(5), Error);
-    std::ofstream(path) << MetricsFile::kHeader << "\n1,2,3\n";
-    EXPECT_THROW(MetricsFile(path).keep_epochs(5), Error);
+    for (const char* line :
+         {"1,2,3", "1x,10,0.1,1.5,40,1.25,50,0.125,2.5,1", ",10,0.1,1.5,40,1.25,50,0.125,2.5,1"}) {
+        std::ofstream(path) << MetricsFile::kHeader << "\n" << line << "\n";
+        EXPECT_THROW(MetricsFile(path).keep_epochs(5), Error) << line;
+    }
+}
+
+TEST(Metrics, AnEmptyFileHoldsNoEpoch) {
+    TemporaryFolder folder;
+    const auto path = folder.path() / "metrics.csv";
+    std::ofstream(path) << "";
+    EXPECT_TRUE(read_metrics(path).empty());
+    EXPECT_TRUE(read_metrics(folder.path() / "absent").empty());
 }
 
 TEST(Metrics, JsonKeepsEveryBit) {

@@ -112,6 +112,17 @@ TEST(Compare, ShowsRunsOfDifferentLengths) {
         EXPECT_TRUE(contains(page, part)) << part;
 }
 
+TEST(Compare, ShowsOneRunAndWhatIsNotKnownOfIt) {
+    RunRecord record = run("a", 1, {{"model", "m"}, {"quant", "none"}});
+    record.configuration.erase("bits_per_element");
+    record.configuration.erase("versions");
+    const std::string page = comparison_page({record});
+    expect_self_contained(page);
+    for (const char* part : {"1 run of m", "All runs have the same options.", ">–<"})
+        EXPECT_TRUE(contains(page, part)) << part;
+    EXPECT_FALSE(contains(report_page(record, {}), "bits an element"));
+}
+
 TEST(Compare, LabelsTellRunsApart) {
     const Json same{{"quant", "none"}, {"output", "x"}};
     const std::vector<RunRecord> twins{run("a", 1, same), run("b", 1, {{"quant", "none"}, {"output", "y"}})};
@@ -135,6 +146,10 @@ TEST(RunRecord, ReadsAFolder) {
     EXPECT_TRUE(contains(run_error(read), "no config.json"));
     std::ofstream(config) << "{";
     EXPECT_TRUE(contains(run_error(read), "is not the configuration of a run"));
+    for (const char* other : {"[1]", "{}"}) {
+        std::ofstream(config) << other;
+        EXPECT_TRUE(contains(run_error(read), "is not the configuration of a run"));
+    }
     std::ofstream(config) << "{\"options\":[1]}";
     EXPECT_TRUE(contains(run_error(read), "is not the configuration of a run"));
     std::ofstream(config) << "{\"options\":{\"quant\":\"sign\",\"milestones\":[81,122]}}";

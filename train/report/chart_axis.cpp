@@ -15,7 +15,7 @@ double round_step(double range, int most, bool whole) {
     const double least = range / most;
     double power = std::pow(10.0, std::floor(std::log10(least)));
     if (whole) power = std::max(power, 1.0);
-    for (const double factor : {1.0, 2.0, 2.5, 5.0, 10.0}) {
+    for (const double factor : {1.0, 2.0, 2.5, 5.0}) {
         const double step = factor * power;
         if (whole && step != std::floor(step)) continue;
         // A hair less than the step: rounding must not choose the next one.

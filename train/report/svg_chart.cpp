@@ -98,7 +98,7 @@ std::string curve_path(const Chart& chart, const Frame& frame, const Curve& curv
     bool gap = true;
     double begun = 0.0, ended = 0.0;
     const auto close_area = [&] {
-        if (!line.empty() && !gap)
+        if (!gap)
             area += fmt::format("L{:.1f} {}L{:.1f} {}z", ended, frame.height - kBottom, begun,
                                 frame.height - kBottom);
     };
