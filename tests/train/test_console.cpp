@@ -46,10 +46,12 @@ std::string on_a_terminal(unsigned short columns) {
     EXPECT_FALSE(console.due(progress_at(20))) << "just shown";
     dup2(kept, STDOUT_FILENO);
     close(kept);
-    std::string written(4096, '\0');
-    const ssize_t count = read(terminal, written.data(), written.size());
-    written.resize(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
     close(other_end);
+    // Up to where the closed end is noticed, which is an error.
+    std::string written;
+    char part[512];
+    for (ssize_t count = 0; (count = read(terminal, part, sizeof part)) > 0;)
+        written.append(part, static_cast<std::size_t>(count));
     close(terminal);
     return written;
 }
