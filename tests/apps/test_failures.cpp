@@ -14,6 +14,12 @@ TEST_F(CifarTrain, NeverReplacesANewerCheckpoint) {
     const std::string newer = bytes("out/checkpoint.safetensors");
     expect_failure("--resume out/early.safetensors --max-steps 4", 2, "would be replaced");
     EXPECT_TRUE(bytes("out/checkpoint.safetensors") == newer);
+    // One of the same step, or one that cannot be read, is nothing to lose.
+    std::filesystem::copy_file(in("out/checkpoint.safetensors"), in("out/same.safetensors"));
+    run_well("--resume out/same.safetensors --max-steps 5");
+    std::ofstream(in("out/checkpoint.safetensors")) << "broken";
+    run_well("--resume out/early.safetensors --max-steps 3");
+    EXPECT_EQ(stored_step("out/checkpoint.safetensors"), 3);
 }
 
 TEST_F(CifarTrain, NeverMixesTwoRuns) {
@@ -150,6 +156,12 @@ TEST_F(CifarTrain, ADumpReplacesNoFileOfAnotherKind) {
     const std::string before = bytes("out/model.safetensors");
     expect_failure("--data cifar --model simple --dump-step out/model.safetensors", 2, "is no step dump");
     EXPECT_TRUE(bytes("out/model.safetensors") == before);
+}
+
+TEST_F(CifarTrain, SaysThatTheSystemAllowsFewerThreads) {
+    setenv("OMP_THREAD_LIMIT", "1", 1);
+    expect_failure(training("--max-steps 1 --output out"), 2, "OMP_THREAD_LIMIT allows 1");
+    unsetenv("OMP_THREAD_LIMIT");
 }
 
 TEST_F(CifarTrain, ADeviceThatIsNotThere) {

@@ -257,6 +257,9 @@ TEST(Configuration, RefusesWhatItDidNotWrite) {
     stored["lr"] = "fast";
     EXPECT_NE(usage_error([&] { from_json(options, stored); }).find("--lr"), std::string::npos);
     stored["lr"] = 0.1;
+    stored["nesterov"] = "perhaps";
+    EXPECT_EQ(usage_error([&] { from_json(options, stored); }), "--nesterov is a switch, not 'perhaps'");
+    stored["nesterov"] = false;
     stored["more"] = 1;
     EXPECT_NE(usage_error([&] { from_json(options, stored); }).find("does not know"), std::string::npos);
     stored.erase("more");
