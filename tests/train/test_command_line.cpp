@@ -346,6 +346,7 @@ TEST(ResumeCommand, HoldsWhatTheCheckpointDoesNot) {
         "'./cifar train' --resume 'o/it'\\''s.safetensors' --max-steps 9 --log-interval 2 --save-every 3 "
         "--save-model");
     EXPECT_EQ(resume_command("", parse(""), "f"), "'' --resume f");
+    EXPECT_EQ(resume_command("p", parse("--resume old --max-steps 9"), "f"), "p --resume f --max-steps 9");
 }
 
 }  // namespace
