@@ -15,7 +15,7 @@ template <typename Number>
 bool parse_number(const std::string& text, Number& value) {
     const char* end = text.data() + text.size();
     const auto [stopped, status] = std::from_chars(text.data(), end, value);
-    return status == std::errc() && stopped == end && !text.empty();
+    return status == std::errc() && stopped == end;
 }
 
 /// A whole number from `least` to `most`.

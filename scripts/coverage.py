@@ -17,7 +17,7 @@ from collections import defaultdict
 
 EXPLAINED = ("engine/", "quant/", "train/")
 DECISION = re.compile(r"\b(?:if|for|while)\b|\?|\s&&|\|\|")
-CONTINUED = re.compile(r"(&&|\|\||\?|:)$")
+CONTINUED = re.compile(r"(&&|\|\|)$")
 TEXT = re.compile(r'"(\\.|[^"\\])*"|//.*')
 
 

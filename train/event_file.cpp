@@ -151,7 +151,7 @@ EventFile::EventFile(const std::filesystem::path& folder, std::int64_t next_step
 }
 
 EventFile::~EventFile() {
-    if (descriptor_ >= 0) close(descriptor_);
+    close(descriptor_);
 }
 
 void EventFile::add(std::int64_t step, const EventValues& values) {

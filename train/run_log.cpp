@@ -39,7 +39,6 @@ void RunLog::start_epoch(const Progress& progress) {
 }
 
 void RunLog::steps(const Progress& progress, double lr) {
-    if (!due(progress)) return;
     EventValues values;
     const std::vector<float> gradient = session_.gradient();
     if (scalars_due(progress)) add_scalars(values, progress, lr, std::sqrt(sum_of_squares(gradient)));

@@ -1,4 +1,6 @@
 // bench_kernels as a person starts it: what it measures and reports, not how fast anything is.
+#include <set>
+
 #include "tests/apps/bench_kernels_report.h"
 
 namespace qstep {
@@ -10,6 +12,36 @@ TEST(BenchKernels, ReportsBytesElementsAndRatesOnTheCpu) {
 
 TEST(BenchKernels, WeightsFitOnTheCpu) {
     expect_weights_to_fit(BENCH_KERNELS, "cpu");
+}
+
+// The rates say nothing here; that each kernel takes what its benchmark gives it does.
+TEST(BenchKernels, EveryFamilyOfKernelsRuns) {
+    TemporaryFolder folder;
+    const Outcome outcome =
+        run_program(BENCH_KERNELS,
+                    words("--device cpu --threads 2 --benchmark_min_time=0.0001 --benchmark_out=report.json "
+                          "--benchmark_filter=^(relu|add|dropout|convert).*/4096/|^batch_norm.*/128x8x8x64/"
+                          "|^(gather|average|max|nhwc|nchw|softmax)"),
+                    folder.path());
+    ASSERT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+    std::set<std::string> families;
+    const auto report = nlohmann::json::parse(read_bytes(folder.path() / "report.json"));
+    for (const auto& entry : report.at("benchmarks")) {
+        const std::string name = entry.at("name");
+        EXPECT_FALSE(entry.contains("error_message")) << name;
+        EXPECT_GT(entry.at("bytes").get<double>(), 0.0) << name;
+        families.insert(name.substr(0, name.find('/')));
+    }
+    for (const char* family : {"relu_forward", "add_forward", "dropout_forward", "dropout_backward",
+                               "batch_norm_statistics", "batch_norm_apply"})
+        EXPECT_TRUE(families.contains(family)) << family;
+}
+
+TEST(BenchKernels, HelpNamesTheOptions) {
+    TemporaryFolder folder;
+    const Outcome outcome = run_program(BENCH_KERNELS, {"--help"}, folder.path());
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find("--device"), std::string::npos) << outcome.out;
 }
 
 TEST(BenchKernels, NamesEveryCodecInEveryMode) {

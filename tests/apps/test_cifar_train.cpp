@@ -83,6 +83,14 @@ TEST_F(CifarTrain, ResumesBitwiseAtAnEpochBorderAndInTheMiddle) {
     }
 }
 
+TEST_F(CifarTrain, SavesAtTheEndWhateverTheIntervalOfItsCheckpoints) {
+    for (const int interval : {0, 1, 2}) {
+        const std::string out = fmt::format("every{}", interval);
+        run_well(training(fmt::format("--epochs 3 --save-every {} --output {}", interval, out)));
+        expect_same_run("every0", out);
+    }
+}
+
 TEST_F(CifarTrain, ResumesBatchNormBitwise) {
     const auto line = [](const std::string& rest) {
         return "--data cifar --model resnet_8 --quant hadamard --precision bf16 --batch-size 16 --threads "

@@ -14,6 +14,12 @@ TEST_F(CifarTrain, NeverReplacesANewerCheckpoint) {
     const std::string newer = bytes("out/checkpoint.safetensors");
     expect_failure("--resume out/early.safetensors --max-steps 4", 2, "would be replaced");
     EXPECT_TRUE(bytes("out/checkpoint.safetensors") == newer);
+    // One of the same step, or one that cannot be read, is nothing to lose.
+    std::filesystem::copy_file(in("out/checkpoint.safetensors"), in("out/same.safetensors"));
+    run_well("--resume out/same.safetensors --max-steps 5");
+    std::ofstream(in("out/checkpoint.safetensors")) << "broken";
+    run_well("--resume out/early.safetensors --max-steps 3");
+    EXPECT_EQ(stored_step("out/checkpoint.safetensors"), 3);
 }
 
 TEST_F(CifarTrain, NeverMixesTwoRuns) {
@@ -76,11 +82,17 @@ TEST_F(CifarTrain, OnlyItsOwnDataContinueARun) {
 TEST_F(CifarTrain, RefusesProgressThatIsNotItsDatas) {
     run_well(training("--epochs 2 --max-steps 8 --output out"));
     std::string content = bytes("out/checkpoint.safetensors");
-    const std::string stored = R"(\"step\":8)";
-    const std::size_t at = content.find(stored);
-    ASSERT_NE(at, std::string::npos);
-    content[at + stored.size() - 1] = '9';
-    std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    const std::string whole = content;
+    const auto put = [&](const std::string& stored) {
+        const std::size_t at = whole.find(stored);
+        ASSERT_NE(at, std::string::npos) << stored;
+        content = whole;
+        content[at + stored.size() - 1] = '9';
+        std::ofstream(in("out/checkpoint.safetensors"), std::ios::binary) << content;
+    };
+    put(R"(\"batch\":1)");
+    expect_failure("--resume out/checkpoint.safetensors", 1, "step 9 of epoch 2");
+    put(R"(\"step\":8)");
     expect_failure("--resume out/checkpoint.safetensors", 1,
                    "step 1 of epoch 2, step 9 in all, which does not fit");
 }
@@ -150,6 +162,18 @@ TEST_F(CifarTrain, ADumpReplacesNoFileOfAnotherKind) {
     const std::string before = bytes("out/model.safetensors");
     expect_failure("--data cifar --model simple --dump-step out/model.safetensors", 2, "is no step dump");
     EXPECT_TRUE(bytes("out/model.safetensors") == before);
+    // An older dump is replaced.
+    const std::string dump = "--data cifar --model simple --threads 2 --dump-step dump --max-steps ";
+    run_well(dump + "1");
+    const std::string first = bytes("dump");
+    run_well(dump + "2");
+    EXPECT_FALSE(bytes("dump") == first);
+}
+
+TEST_F(CifarTrain, SaysThatTheSystemAllowsFewerThreads) {
+    setenv("OMP_THREAD_LIMIT", "1", 1);
+    expect_failure(training("--max-steps 1 --output out"), 2, "OMP_THREAD_LIMIT allows 1");
+    unsetenv("OMP_THREAD_LIMIT");
 }
 
 TEST_F(CifarTrain, ADeviceThatIsNotThere) {

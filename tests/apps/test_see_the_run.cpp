@@ -95,6 +95,9 @@ TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
     expect_failure("compare good broken", 1, "is not the configuration of a run");
     expect_failure("compare good --outputs x", 2, "--output");
     expect_failure("compare good --output absent/page.html", 1, "absent/page.html");
+    const Outcome unnamed = run_program(CIFAR_TRAIN, {"compare", "good", "--output", ""}, folder_.path());
+    EXPECT_EQ(unnamed.status, 2);
+    EXPECT_NE(unnamed.err.find("--output"), std::string::npos) << unnamed.err;
     EXPECT_FALSE(exists("compare.html"));
     expect_failure(training("--histogram-interval 5 --output x"), 2, "without --tensorboard");
 }

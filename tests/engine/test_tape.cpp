@@ -190,6 +190,7 @@ TEST_F(TapeTest, WhatTheLossDoesNotReadGetsNoGradient) {
     Tape& tape = lay_out(true, [&](Tape& t) {
         x = t.input(DType::f32, {1});
         Value* h = multiply(t, x, t.parameter(weight_tensor_, grad_tensor_));
+        multiply(t, x, x);
         side = multiply(t, h, t.parameter({&other, DType::f32, {1}}, {&other_grad, DType::f32, {1}}));
         t.finish(end(t, h));
     });
@@ -200,6 +201,7 @@ TEST_F(TapeTest, WhatTheLossDoesNotReadGetsNoGradient) {
     EXPECT_FLOAT_EQ(weight_grad_, 2.0f);
     EXPECT_EQ(other_grad, kPoison);
     EXPECT_TRUE(tape.modes(1).empty());
+    EXPECT_TRUE(tape.modes(2).empty());
 }
 
 // It has no gradient of its own to pass on.

@@ -257,6 +257,9 @@ TEST(Configuration, RefusesWhatItDidNotWrite) {
     stored["lr"] = "fast";
     EXPECT_NE(usage_error([&] { from_json(options, stored); }).find("--lr"), std::string::npos);
     stored["lr"] = 0.1;
+    stored["nesterov"] = "perhaps";
+    EXPECT_EQ(usage_error([&] { from_json(options, stored); }), "--nesterov is a switch, not 'perhaps'");
+    stored["nesterov"] = false;
     stored["more"] = 1;
     EXPECT_NE(usage_error([&] { from_json(options, stored); }).find("does not know"), std::string::npos);
     stored.erase("more");
@@ -343,6 +346,7 @@ TEST(ResumeCommand, HoldsWhatTheCheckpointDoesNot) {
         "'./cifar train' --resume 'o/it'\\''s.safetensors' --max-steps 9 --log-interval 2 --save-every 3 "
         "--save-model");
     EXPECT_EQ(resume_command("", parse(""), "f"), "'' --resume f");
+    EXPECT_EQ(resume_command("p", parse("--resume old --max-steps 9"), "f"), "p --resume f --max-steps 9");
 }
 
 }  // namespace

@@ -146,6 +146,7 @@ TEST_F(Safetensors, RefusesWrongEntries) {
         return file_bytes("{\"a\":" + entry + "}", data);
     };
     expect_refused(one("7"), "not described by an object");
+    expect_refused(one(R"({"dtype":"U8","shape":[2],"data_offsets":2})"), "are not two numbers");
     expect_refused(one(R"({"shape":[2],"data_offsets":[0,2]})"), "has no dtype");
     expect_refused(one(R"({"dtype":"U8","data_offsets":[0,2]})"), "has no shape");
     expect_refused(one(R"({"dtype":"U8","shape":[2]})"), "has no data_offsets");
