@@ -9,55 +9,13 @@
 #include <utility>
 
 #include "quant/cpu/avx512.h"
+#include "quant/cpu/contest.h"
 #include "quant/cpu/isa.h"
+#include "quant/cpu/philox_words.h"
+#include "quant/cpu/walsh_hadamard.h"
 #include "quant/group.h"
 
 namespace qstep::quant::cpu {
-
-/// One round of Philox4x32 on counter c; the loop of philox4x32_10 unrolled by hand, because a loop inside
-/// keeps compilers from vectorising the loop around it.
-inline void philox_round(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t k1) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0], p1 = std::uint64_t{0xCD9E8D57u} * c[2];
-    c[0] = static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ k0;
-    c[1] = static_cast<std::uint32_t>(p1);
-    c[2] = static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ k1;
-    c[3] = static_cast<std::uint32_t>(p0);
-}
-
-template <std::uint32_t... Round>
-inline void philox_rounds(std::uint32_t (&c)[4], std::uint32_t k0, std::uint32_t k1,
-                          std::integer_sequence<std::uint32_t, Round...>) {
-    (philox_round(c, k0 + Round * 0x9E3779B9u, k1 + Round * 0xBB67AE85u), ...);
-}
-
-/// Words of Philox blocks block0 .. block0 + 15, that is of 64 consecutive elements, as stream.block() gives
-/// them. block0: a multiple of 16.
-inline void philox_64_words(std::uint32_t* __restrict words, const RandomStream& stream,
-                            std::uint64_t block0) {
-    const auto high = static_cast<std::uint32_t>(block0 >> 32), low = static_cast<std::uint32_t>(block0);
-    const auto purpose = static_cast<std::uint32_t>(stream.purpose), step = stream.step;
-    const auto k0 = static_cast<std::uint32_t>(stream.seed),
-               k1 = static_cast<std::uint32_t>(stream.seed >> 32);
-#pragma omp simd
-    for (int lane = 0; lane < 16; ++lane) {
-        std::uint32_t c[4] = {low + static_cast<std::uint32_t>(lane), high, step, purpose};
-        philox_rounds(c, k0, k1, std::make_integer_sequence<std::uint32_t, 10>{});
-        words[4 * lane] = c[0];
-        words[4 * lane + 1] = c[1];
-        words[4 * lane + 2] = c[2];
-        words[4 * lane + 3] = c[3];
-    }
-}
-
-/// The same for `count` elements, rounded up to a multiple of 64. words: aligned to 64 bytes.
-template <Isa isa>
-inline void philox_words(std::uint32_t* words, const RandomStream& stream, std::uint64_t block0,
-                         std::int64_t count) {
-    if constexpr (isa == Isa::avx512 && kAvx512Written)
-        return philox_words_avx512(words, stream, block0, (count + 63) / 64 * 64);
-    for (std::int64_t i = 0; i < count; i += 64)
-        philox_64_words(words + i, stream, block0 + static_cast<std::uint64_t>(i) / 4);
-}
 
 /// Asks for x[0..n), so that it comes while something else is computed.
 inline void fetch(const float* x, std::int64_t n) {
@@ -271,70 +229,6 @@ class SimdGroupOf {
     };
     SignWords sign_words_;
 
-    /// Lanes of for_each_argmin: what they look for and what they found.
-    struct Contest {
-        double value[kArgminBlock], slope[kArgminBlock];
-        std::int64_t last[kArgminBlock];
-        double least[kArgminBlock];
-        std::int64_t index[kArgminBlock];
-    };
-
-    /// Offers line i to all lanes.
-    static void offer(const Lines& lines, std::int64_t i, const Contest& lanes, double* least,
-                      std::int64_t* index) {
-#pragma omp simd
-        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
-            const double here = lines.at(i, lanes.value[l], lanes.slope[l]);
-            const bool better = (here < least[l]) & (i <= lanes.last[l]);
-            least[l] = better ? here : least[l];
-            index[l] = better ? i : index[l];
-        }
-    }
-    /// Of two winners the lower, and of equals the first.
-    static void merge_winners(double* least, std::int64_t* index, const double* others,
-                              const std::int64_t* other_index) {
-#pragma omp simd
-        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
-            const bool wins =
-                (others[l] < least[l]) | ((others[l] == least[l]) & (other_index[l] < index[l]));
-            least[l] = wins ? others[l] : least[l];
-            index[l] = wins ? other_index[l] : index[l];
-        }
-    }
-
-    /// Four neighbouring lines are offered to four sets of winners, because each comparison waits for the one
-    /// before it. All arrays are copied, by loops of their own, so that the compiler keeps them in registers.
-    static void find_least(const Lines& lines, std::int64_t low, std::int64_t high, Contest& contest) {
-        constexpr std::int64_t kSets = kArgminPadding + 1;
-        static_assert(kSets == 4);
-        double least[kSets][kArgminBlock];
-        std::int64_t index[kSets][kArgminBlock];
-        Contest lanes;
-        const Lines copied = lines;
-#pragma omp simd
-        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
-            lanes.value[l] = contest.value[l];
-            lanes.slope[l] = contest.slope[l];
-            lanes.last[l] = contest.last[l] < high ? contest.last[l] : high;
-            least[0][l] = least[1][l] = least[2][l] = least[3][l] = std::numeric_limits<double>::infinity();
-            index[0][l] = index[1][l] = index[2][l] = index[3][l] = low;
-        }
-        for (std::int64_t i = low; i <= high; i += kSets) {
-            offer(copied, i, lanes, least[0], index[0]);
-            offer(copied, i + 1, lanes, least[1], index[1]);
-            offer(copied, i + 2, lanes, least[2], index[2]);
-            offer(copied, i + 3, lanes, least[3], index[3]);
-        }
-        merge_winners(least[0], index[0], least[1], index[1]);
-        merge_winners(least[2], index[2], least[3], index[3]);
-        merge_winners(least[0], index[0], least[2], index[2]);
-#pragma omp simd
-        for (std::int64_t l = 0; l < kArgminBlock; ++l) {
-            contest.least[l] = least[0][l];
-            contest.index[l] = index[0][l];
-        }
-    }
-
     /// The lanes of a sum of doubles.
     class DoubleSum {
       public:
@@ -456,78 +350,6 @@ class SimdGroupOf {
             for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
         }
         return lanes[0];
-    }
-
-    /// The stages h = from, 2 from, ...: as many as fit into a pass, three at most.
-    static void stages(float* x, std::int64_t n, std::int64_t from) {
-        std::int64_t h = from;
-        for (; 8 * h <= n; h *= 8)
-            for (std::int64_t i = 0; i < n; i += 8 * h) three_stages(x + i, h);
-        if (4 * h <= n) {
-            for (std::int64_t i = 0; i < n; i += 4 * h) two_stages(x + i, h);
-            h *= 4;
-        }
-        if (2 * h <= n)
-            for (std::int64_t i = 0; i < n; i += 2 * h) one_stage(x + i, h);
-    }
-
-    static void one_stage(float* x, std::int64_t h) {
-        float* y = x + h;
-#pragma omp simd
-        for (std::int64_t i = 0; i < h; ++i) {
-            const float a = x[i], b = y[i];
-            x[i] = a + b;
-            y[i] = a - b;
-        }
-    }
-
-    static void two_stages(float* x, std::int64_t h) {
-        float *x1 = x + h, *x2 = x1 + h, *x3 = x2 + h;
-#pragma omp simd
-        for (std::int64_t i = 0; i < h; ++i) {
-            const float a0 = x[i] + x1[i], a1 = x[i] - x1[i], a2 = x2[i] + x3[i], a3 = x2[i] - x3[i];
-            x[i] = a0 + a2;
-            x1[i] = a1 + a3;
-            x2[i] = a0 - a2;
-            x3[i] = a1 - a3;
-        }
-    }
-
-    static void three_stages(float* x, std::int64_t h) {
-        float *x1 = x + h, *x2 = x1 + h, *x3 = x2 + h, *x4 = x3 + h, *x5 = x4 + h, *x6 = x5 + h, *x7 = x6 + h;
-#pragma omp simd
-        for (std::int64_t i = 0; i < h; ++i) {
-            const float a0 = x[i] + x1[i], a1 = x[i] - x1[i], a2 = x2[i] + x3[i], a3 = x2[i] - x3[i];
-            const float a4 = x4[i] + x5[i], a5 = x4[i] - x5[i], a6 = x6[i] + x7[i], a7 = x6[i] - x7[i];
-            const float b0 = a0 + a2, b1 = a1 + a3, b2 = a0 - a2, b3 = a1 - a3;
-            const float b4 = a4 + a6, b5 = a5 + a7, b6 = a4 - a6, b7 = a5 - a7;
-            x[i] = b0 + b4;
-            x1[i] = b1 + b5;
-            x2[i] = b2 + b6;
-            x3[i] = b3 + b7;
-            x4[i] = b0 - b4;
-            x5[i] = b1 - b5;
-            x6[i] = b2 - b6;
-            x7[i] = b3 - b7;
-        }
-    }
-
-    static void first_three_stages(float* x) {
-        float y[8];
-        for (int i = 0; i < 8; i += 2) {
-            y[i] = x[i] + x[i + 1];
-            y[i + 1] = x[i] - x[i + 1];
-        }
-        float z[8];
-        for (int i = 0; i < 8; i += 4)
-            for (int k = i; k < i + 2; ++k) {
-                z[k] = y[k] + y[k + 2];
-                z[k + 2] = y[k] - y[k + 2];
-            }
-        for (int i = 0; i < 4; ++i) {
-            x[i] = z[i] + z[i + 4];
-            x[i + 4] = z[i] - z[i + 4];
-        }
     }
 };
 
