@@ -5,7 +5,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # Names in Debian 12 and Ubuntu 24.04. The only list of packages in the project. oneDNN's CMake package looks for
 # OpenCL, which its Debian package only recommends.
 build_packages=(cmake ninja-build g++ libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-    libgtest-dev libbenchmark-dev)
+    libgtest-dev libbenchmark-dev libxxhash-dev)
 format_packages=(clang-format-14)
 # For tests of what goes to Python, PyTorch, ONNX and TensorBoard; they are skipped without.
 python_packages=(python3-numpy python3-torch python3-pip)
