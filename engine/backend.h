@@ -32,6 +32,7 @@ class Backend {
     /// for, on a GPU also how much is free, and ends with `remedy` ("a smaller --batch-size needs less"), if
     /// any.
     virtual void* allocate(std::size_t bytes, std::string_view remedy) = 0;
+    /// The same where no option shrinks what is asked for.
     void* allocate(std::size_t bytes) { return allocate(bytes, {}); }
     /// Of allocate(), or nullptr. What still runs on the memory must be waited for before.
     virtual void release(void* address) noexcept = 0;

@@ -10,12 +10,14 @@ inline void check_per_channel(const Tensor& tensor, const char* name, const Batc
     check_tensor(tensor, name, DType::f32, stats.mean.shape);
 }
 
+/// mean and inv_std: f32 [C].
 inline void check_stats(const BatchNormStats& stats) {
     QSTEP_CHECK(stats.mean.shape.rank() == 1, "mean must be [C], it is {}", stats.mean.shape.to_string());
     check_per_channel(stats.mean, "mean", stats);
     check_per_channel(stats.inv_std, "inv_std", stats);
 }
 
+/// Of batch_norm_stats(), which also moves the running means and variances: f32 [C].
 inline void check_running(const BatchNormStats& stats, const BatchNormParameters& parameters) {
     check_stats(stats);
     check_per_channel(parameters.running_mean, "running_mean", stats);
