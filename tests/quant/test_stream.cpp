@@ -176,8 +176,8 @@ TEST(Streams, BytesOfStandard) {
 }
 
 TEST(Streams, BytesOfEveryCodecAreThoseOfVersionOne) {
-    // Recorded once: streams that were written must be readable for ever. Rounding to nearest, because how random
-    // numbers are drawn may change.
+    // Recorded once: streams that were written must be readable for ever. Rounding to nearest, because how
+    // random numbers are drawn may change.
     std::vector<float> x(100);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = (static_cast<float>(i * 37 % 101) - 50.0f) / 64.0f;
     const std::pair<Codec, std::uint64_t> recorded[] = {
