@@ -3,8 +3,8 @@
 // is the same on every device, for every thread count and in every order of evaluation.
 //
 // Ten rounds, the authors' default, but seven where a gradient is rounded: that needs a draw an element in
-// each step, which ten rounds make half of a codec's time, and decides no more than one rounding. Seven are
-// the fewest that pass all of TestU01's BigCrush (same paper, table 2).
+// each step, which ten rounds make half of a codec's time, and decides no more than one rounding. With seven
+// it still passes all of TestU01's BigCrush (same paper).
 #pragma once
 
 #include <cstdint>
