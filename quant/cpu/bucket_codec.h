@@ -194,6 +194,8 @@ class BucketCodec : public GradientCodec {
     static constexpr std::int64_t kMostHeaderWords = 256;
     /// Small buckets from memory: how far ahead of its use a bucket is asked for.
     static constexpr std::int64_t kAhead = 2;
+    /// Threads take whole buckets where each has as many of them.
+    static constexpr std::int64_t kBucketsForEach = 4;
     /// 2 MiB of gradient.
     static constexpr std::int64_t kWaveChunks = 64;
 
@@ -230,6 +232,8 @@ class BucketCodec : public GradientCodec {
     double for_each_fitted(const Call& call, const Finish& finish) {
         if (buckets_.small())
             small_buckets(call, finish);
+        else if (buckets_.count() >= kBucketsForEach * call.threads && buckets_.size <= kWaveChunks * kChunk)
+            middle_buckets(call, finish);
         else
             for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
                 wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()), finish);
@@ -261,6 +265,38 @@ class BucketCodec : public GradientCodec {
         }
     }
 
+    /// Each thread takes whole buckets, so none waits for another.
+    template <typename Finish>
+    void middle_buckets(const Call& call, const Finish& finish) {
+        const std::int64_t per_bucket = buckets_.chunks_per_bucket();
+#pragma omp parallel num_threads(call.threads)
+        {
+            Fit fit;
+#pragma omp for schedule(static) nowait
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket) {
+                const std::int64_t first = bucket * per_bucket, last = first + per_bucket;
+                Measure measure = measure_chunk(call, first);
+                for (std::int64_t chunk = first + 1; chunk < last; ++chunk)
+                    measure = Algorithm::merge_measures(measure, measure_chunk(call, chunk));
+                kernels_.fit(fit, measure, call.in + buckets_.begin(bucket), buckets_.length(bucket),
+                             fit_context(call, bucket, omp_get_thread_num()));
+                for (std::int64_t chunk = first; chunk < last; ++chunk) finish_chunk(fit, chunk, finish);
+            }
+            end_streams();
+        }
+    }
+
+    Measure measure_chunk(const Call& call, std::int64_t chunk) const {
+        return kernels_.measure(call.in + buckets_.chunk_begin(chunk),
+                                std::max<std::int64_t>(0, buckets_.chunk_length(chunk)));
+    }
+    template <typename Finish>
+    void finish_chunk(const Fit& fit, std::int64_t chunk, const Finish& finish) {
+        const std::int64_t n = buckets_.chunk_length(chunk);
+        spreads_[static_cast<std::size_t>(chunk)] =
+            n > 0 ? finish(fit, chunk / buckets_.chunks_per_bucket(), buckets_.chunk_begin(chunk), n) : 0.0;
+    }
+
     template <typename Finish>
     void wave(const Call& call, std::int64_t first, std::int64_t last, const Finish& finish) {
         const std::int64_t per_bucket = buckets_.chunks_per_bucket(), begin = first * per_bucket;
@@ -269,9 +305,7 @@ class BucketCodec : public GradientCodec {
         {
 #pragma omp for schedule(static)
             for (std::int64_t chunk = begin; chunk < end; ++chunk)
-                measures_[static_cast<std::size_t>(chunk - begin)] =
-                    kernels_.measure(call.in + buckets_.chunk_begin(chunk),
-                                     std::max<std::int64_t>(0, buckets_.chunk_length(chunk)));
+                measures_[static_cast<std::size_t>(chunk - begin)] = measure_chunk(call, chunk);
 #pragma omp for schedule(dynamic)
             for (std::int64_t bucket = first; bucket < last; ++bucket) {
                 const auto at = static_cast<std::size_t>((bucket - first) * per_bucket);
@@ -283,12 +317,8 @@ class BucketCodec : public GradientCodec {
                              fit_context(call, bucket, omp_get_thread_num()));
             }
 #pragma omp for schedule(static) nowait
-            for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-                const std::int64_t at = buckets_.chunk_begin(chunk), n = buckets_.chunk_length(chunk);
-                const std::int64_t bucket = chunk / per_bucket;
-                spreads_[static_cast<std::size_t>(chunk)] =
-                    n > 0 ? finish(fits_[static_cast<std::size_t>(bucket - first)], bucket, at, n) : 0.0;
-            }
+            for (std::int64_t chunk = begin; chunk < end; ++chunk)
+                finish_chunk(fits_[static_cast<std::size_t>(chunk / per_bucket - first)], chunk, finish);
             end_streams();
         }
     }

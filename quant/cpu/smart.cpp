@@ -24,16 +24,13 @@ QSTEP_BUCKET_KERNELS()
     attributes double round_##isa(const Smart::Fit& fit, float* out, const float* x, std::int64_t n, \
                                   const Draws& draws, bool past_caches) {                            \
         SimdGroupOf<Isa::isa> group;                                                                 \
-        alignas(64) float values[kChunk];                                                            \
-        float* const to = past_caches ? values : out;                                                \
-        double spread;                                                                               \
         if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                     \
-            spread = fit.finite && fit.count <= Smart::kFewLevels                                    \
-                         ? round_to_few_points(group, fit, to, x, n, draws)                          \
-                         : round_to_values<Smart>(group, fit, to, x, n, draws);                      \
-        else                                                                                         \
-            spread = round_to_values<Smart>(group, fit, to, x, n, draws);                            \
-        if (past_caches) group.stream(out, to, n);                                                   \
+            if (fit.finite && fit.count <= Smart::kFewLevels)                                        \
+                return round_to_few_points(group, fit, out, x, n, draws, past_caches);               \
+        if (!past_caches) return round_to_values<Smart>(group, fit, out, x, n, draws);               \
+        alignas(64) float values[kChunk];                                                            \
+        const double spread = round_to_values<Smart>(group, fit, values, x, n, draws);               \
+        group.stream(out, values, n);                                                                \
         return spread;                                                                               \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_ROUND_VARIANT)
