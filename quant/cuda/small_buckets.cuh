@@ -11,7 +11,7 @@
 
 #include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/quad_tile.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 #include "quant/cuda/value_table.cuh"
 
 namespace qstep::quant::cuda {

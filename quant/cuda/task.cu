@@ -1,6 +1,6 @@
 // The kernels that all codecs share: the sum of the spreads, 8 bytes and an addition each, and a stream's
 // header of 64 bytes. The most spreads are some 65 KB, 15 ns at 4.3 TB/s, so either costs a launch.
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 
 #include "kernels/cuda/device/vector.cuh"
 #include "quant/cuda/block_group.cuh"
