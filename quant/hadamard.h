@@ -20,6 +20,9 @@
 namespace qstep::quant {
 
 struct Hadamard {
+    /// Where there is no memory for a bucket (Workspace::reserve()).
+    static constexpr const char* kRemedy = "a smaller --bucket-size needs less";
+
     struct Scale {
         float forward;    // 2^-e
         float backward;   // 2^e / P

@@ -22,10 +22,6 @@ namespace qstep::quant {
 /// A fit may take this much memory, 8 million candidates for 64 levels or 40 million for 4.
 inline constexpr std::int64_t kMostSmartScratch = std::int64_t{1} << 31;
 
-/// Where there is no memory for that (Workspace::reserve()).
-inline constexpr const char* kSmartRemedy =
-    "a smaller --bucket-size, fewer --levels or --smart-candidates, or --solver histogram needs less";
-
 /// Usage error, one sentence, where a fit of this many candidates would take more.
 inline void check_smart_scratch(std::int64_t bytes, std::int64_t candidates, const CodecSettings& settings) {
     if (bytes > kMostSmartScratch)
@@ -39,6 +35,8 @@ struct Smart {
     static constexpr std::int64_t kMaxLevels = 256;
     static constexpr std::int64_t kFewLevels = 16;
     static constexpr std::int64_t kMinCandidates = 512;
+    static constexpr const char* kRemedy =
+        "a smaller --bucket-size, fewer --levels or --smart-candidates, or --solver histogram needs less";
 
     using Measure = Extent;
 
