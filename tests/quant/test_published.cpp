@@ -67,7 +67,7 @@ TEST(Published, CodecsAreTheirFormulas) {
         for (const std::int64_t levels : {4, 15, 16}) {
             const CodecSettings settings = settings_of(codec, bucket, levels);
             const Result result = run(settings, x, step);
-            const RandomStream stream{settings.seed, Purpose::rounding, step};
+            const RoundingStream stream{settings.seed, Purpose::rounding, step};
             Wide variance = 0;
             for (std::int64_t i = 0; i < n; ++i) {
                 const std::int64_t begin = i / bucket * bucket;
