@@ -93,7 +93,7 @@ struct SmartHistogram : Smart {
         const std::int64_t levels = context.parameters.levels;
         // Counts are not needed any more when the positions are.
         std::uint32_t* const positions = s.counts;
-        if (levels < kCandidates) optimal_points(group, s.points, kCandidates, levels, positions);
+        if (levels < kCandidates) optimal_points(group, s.points, kCandidates, levels, true, positions);
         write_points(group, fit, levels, [=](std::int64_t i) {
             return grid.value_of(s.candidate[levels < kCandidates ? positions[i] : i], extent);
         });
