@@ -5,6 +5,7 @@
 
 namespace qstep {
 
+template <>
 double RandomStream::normal(std::uint64_t element) const {
     const Draw4 draw = block(element >> 1);
     const int first = static_cast<int>(element & 1) * 2;

@@ -7,7 +7,7 @@
 // hadamard.h, exponential.h, qsgd.h (also terngrad), sign.h, natural.h, dorefa.h and fixed.h. `sign` rounds
 // to its one neighbour and reports the squared error.
 //
-// Determinism: the draw for element e is word e of RandomStream{seed, Purpose::rounding, step}, sums are
+// Determinism: the draw for element e is word e of RoundingStream{seed, Purpose::rounding, step}, sums are
 // added in one documented order (quant/group.h), so results are bitwise the same for every number of threads,
 // vector width and device.
 #pragma once

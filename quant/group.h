@@ -122,7 +122,7 @@ class LaneSum<float> {
 
 /// The words that decide how elements first, first + 1, ... are rounded. `nearest`: 1/2 for each.
 struct Draws {
-    RandomStream stream;
+    RoundingStream stream;
     std::uint64_t first = 0;
     bool nearest = false;
 

@@ -23,13 +23,14 @@ inline void end_streams() {
 
 /// What all blocks of a stream whose upper 32 bits are `high` share in Philox's rounds: two of a counter's
 /// words are the same in all of them, so half of the first two rounds is.
+template <int kRounds>
 struct PhiloxShared {
-    std::uint64_t keys[20];  // k0, k1 of each round
+    std::uint64_t keys[2 * kRounds];  // k0, k1 of each round
     std::uint64_t c2_first, c0_second, c2_second, c2_third;
 
-    PhiloxShared(const RandomStream& stream, std::uint32_t high) {
+    PhiloxShared(const PhiloxStream<kRounds>& stream, std::uint32_t high) {
         auto k0 = static_cast<std::uint32_t>(stream.seed), k1 = static_cast<std::uint32_t>(stream.seed >> 32);
-        for (int round = 0; round < 10; ++round) {
+        for (int round = 0; round < kRounds; ++round) {
             keys[2 * round] = k0;
             keys[2 * round + 1] = k1;
             k0 += 0x9E3779B9u;
@@ -54,7 +55,8 @@ struct Philox8 {
     static __attribute__((target("avx512f"))) __m512i upper(__m512i x) { return _mm512_srli_epi64(x, 32); }
 
     /// The first three rounds.
-    __attribute__((target("avx512f"))) void begin(const PhiloxShared& shared) {
+    template <int kRounds>
+    __attribute__((target("avx512f"))) void begin(const PhiloxShared<kRounds>& shared) {
         const __m512i m0 = all(0xD2511F53), m1 = all(0xCD9E8D57);
         const __m512i p0 = _mm512_mul_epu32(c0, m0);
         c2 = _mm512_xor_si512(upper(p0), all(shared.c2_first));
@@ -89,13 +91,14 @@ struct Philox8 {
     static constexpr int kXor3 = 0x96;
 };
 
-/// philox_words: 59 instructions for 32 words.
+/// philox_words: 59 instructions for 32 words with ten rounds, 41 with seven.
+template <int kRounds>
 __attribute__((target("avx512f"))) inline void philox_words_avx512(std::uint32_t* words,
-                                                                   const RandomStream& stream,
+                                                                   const PhiloxStream<kRounds>& stream,
                                                                    std::uint64_t block0, std::int64_t count) {
     for (std::int64_t done = 0; done < count;) {
         const std::uint64_t block = block0 + static_cast<std::uint64_t>(done) / 4;
-        const PhiloxShared shared(stream, static_cast<std::uint32_t>(block >> 32));
+        const PhiloxShared<kRounds> shared(stream, static_cast<std::uint32_t>(block >> 32));
         // Up to where the upper half changes.
         const std::uint64_t left = 4 * ((std::uint64_t{1} << 32) - (block & 0xffffffffu));
         const std::int64_t end =
@@ -108,7 +111,7 @@ __attribute__((target("avx512f"))) inline void philox_words_avx512(std::uint32_t
             a.begin(shared);
             b.begin(shared);
 #pragma GCC unroll 7
-            for (int round = 3; round < 10; ++round) {
+            for (int round = 3; round < kRounds; ++round) {
                 a.round(shared.keys + 2 * round);
                 b.round(shared.keys + 2 * round);
             }
@@ -169,10 +172,9 @@ __attribute__((target("avx512f"))) inline void first_four_stages_avx512(float* x
 }
 
 /// The stages h = 1 .. 64 of 128 elements.
-__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* x) {
-    __m512 y[8];
+__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(__m512 (&y)[8]) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) y[i] = first_four_stages_avx512(_mm512_loadu_ps(x + 16 * i));
+    for (int i = 0; i < 8; ++i) y[i] = first_four_stages_avx512(y[i]);
 #pragma GCC unroll 3
     for (int apart = 1; apart < 8; apart *= 2)
 #pragma GCC unroll 8
@@ -182,6 +184,12 @@ __attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* 
                 y[i] = _mm512_add_ps(a, b);
                 y[i + apart] = _mm512_sub_ps(a, b);
             }
+}
+__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* x) {
+    __m512 y[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) y[i] = _mm512_loadu_ps(x + 16 * i);
+    first_seven_stages_avx512(y);
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) _mm512_storeu_ps(x + 16 * i, y[i]);
 }
@@ -200,7 +208,8 @@ __attribute__((target("avx512f"))) inline void stream_avx512(float* to, const fl
 inline constexpr bool kAvx512Written = false;
 
 inline void end_streams() {}
-void philox_words_avx512(std::uint32_t* words, const RandomStream& stream, std::uint64_t block0,
+template <int kRounds>
+void philox_words_avx512(std::uint32_t* words, const PhiloxStream<kRounds>& stream, std::uint64_t block0,
                          std::int64_t count);
 double fold_256_avx512(const double* lanes);
 double fold_256_avx512(const float* lanes);

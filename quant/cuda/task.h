@@ -26,7 +26,9 @@ struct Task {
         return {qstep::cuda::seed_of_warp(seed), purpose, step_number()};
     }
     /// Draws of element 0, 1, ...
-    __device__ Draws draws() const { return {stream(Purpose::rounding), 0, nearest}; }
+    __device__ Draws draws() const {
+        return {{qstep::cuda::seed_of_warp(seed), Purpose::rounding, step_number()}, 0, nearest};
+    }
     __device__ FitContext fit_context(std::int64_t bucket, void* scratch) const {
         return {qstep::cuda::seed_of_warp(seed),
                 step_number(),

@@ -17,8 +17,9 @@ class Avx512 : public testing::Test {
 };
 
 // The counter's upper word changes inside a call only beyond 2^34 elements.
-TEST_F(Avx512, DrawsGoOnWhereTheCounterCarries) {
-    const RandomStream stream{7, Purpose::rounding, 3};
+template <typename Stream>
+void expect_draws_to_go_on_where_the_counter_carries() {
+    const Stream stream{7, Purpose::rounding, 3};
     constexpr std::int64_t kCount = 192;
     // 64 words of 16 blocks before the carry, the others behind it.
     constexpr std::uint64_t kFirst = (std::uint64_t{1} << 32) - 16;
@@ -26,6 +27,10 @@ TEST_F(Avx512, DrawsGoOnWhereTheCounterCarries) {
     philox_words_avx512(words, stream, kFirst, kCount);
     for (std::int64_t i = 0; i < kCount; ++i)
         ASSERT_EQ(words[i], stream.bits(4 * kFirst + static_cast<std::uint64_t>(i))) << i;
+}
+TEST_F(Avx512, DrawsGoOnWhereTheCounterCarries) {
+    expect_draws_to_go_on_where_the_counter_carries<RandomStream>();
+    expect_draws_to_go_on_where_the_counter_carries<RoundingStream>();
 }
 
 TEST_F(Avx512, StreamsAnyLengthToAnyAddress) {

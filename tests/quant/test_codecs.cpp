@@ -179,7 +179,7 @@ TEST(Standard, MatchesTheFormulaElementByElement) {
     for (const std::int64_t levels : {2, 16, 256, 4096}) {
         const CodecSettings settings = settings_of(CodecKind::standard, bucket, levels);
         const Result result = run(settings, x, 9);
-        const RandomStream stream{settings.seed, Purpose::rounding, 9};
+        const RoundingStream stream{settings.seed, Purpose::rounding, 9};
         // What quant/standard.h states: of the position relative to (x - min) / u and absolutely, and of a
         // value relative to max - min.
         const double fraction_bits = levels <= 256 ? 23 : 19;

@@ -74,7 +74,7 @@ TEST(Signs, FollowTheirDefinitionAndAreFair) {
 }
 
 TEST(Draws, TheVectorisedOnesAreThoseOfTheStream) {
-    const RandomStream stream{0x123456789abcdef0u, Purpose::rounding, 77};
+    const RoundingStream stream{0x123456789abcdef0u, Purpose::rounding, 77};
     for (const std::uint64_t first :
          {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{63}, (std::uint64_t{1} << 34) - 100}) {
         const quant::Draws draws{stream, first, false};
