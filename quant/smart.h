@@ -124,7 +124,9 @@ struct Smart {
         }
         group.barrier();
         group.sort(inner, spare, candidates);
-        place<Choice>(group, fit, keys, count, context.parameters.levels, base);
+        // A whole bucket has its min and max among the candidates.
+        const bool whole = candidates == n;
+        place<Choice>(group, fit, whole ? inner : keys, whole ? n : count, context.parameters.levels, base);
     }
 
     /// Points for the sorted keys; scratch: scratch_bytes(count - 2, levels), of which the keys may be the
@@ -143,7 +145,7 @@ struct Smart {
         auto* positions = reinterpret_cast<std::uint32_t*>(arrays.value);
         prepare_costs(group, arrays, count,
                       [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); });
-        optimal_points(group, arrays, count, levels, positions);
+        optimal_points(group, arrays, count, levels, false, positions);
         write_points(group, fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
     }
 
