@@ -42,6 +42,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -82,12 +83,13 @@ struct LineTarget {
     std::int64_t last;
 };
 
-/// Line i: t -> cost[i] + (t.value * slope[i] - value[i] * t.slope).
+/// Line i: t -> t.value * slope[i] + (-value[i] * t.slope + cost[i]), both sums rounded once: half of a GPU's
+/// operations. Where a processor has no such instruction, the C library takes 30 times as long.
 struct Lines {
     const double *cost, *slope, *value;
 
     QSTEP_HOST_DEVICE double at(std::int64_t i, double target_value, double target_slope) const {
-        return cost[i] + (target_value * slope[i] - value[i] * target_slope);
+        return std::fma(target_value, slope[i], std::fma(-value[i], target_slope, cost[i]));
     }
 };
 
@@ -172,7 +174,7 @@ QSTEP_HOST_DEVICE inline double wide_uniform(std::uint32_t word) {
 }
 
 /// The larger and the smaller of two floats that are not NaN: one instruction on a GPU, which has none for
-/// `?:`.
+/// `?:`. smaller(a, NaN) is a.
 QSTEP_HOST_DEVICE inline float larger(float a, float b) {
 #ifdef __CUDA_ARCH__
     return fmaxf(a, b);

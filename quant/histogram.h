@@ -4,16 +4,19 @@
 //
 // Every element is counted at the nearest multiple of h, of which at most kCells + 1 lie between the bucket's
 // min and max: 0 is one of them, because gradients have many zeros. (Counting in floats, 2^-11 h decide.) Of
-// these grid points kCandidates are picked, min and max included, densely where many elements lie: each has
-// the weight 1 + floor(log2(1 + its count)), neighbouring candidates enclose equal weights, and each is moved
-// down to a grid point that has elements. The dynamic program of quant/optimal_points.h, with counts for
-// weights, chooses the k best.
+// these grid points some are picked as candidates, min and max included, densely where many elements lie:
+// each has the weight 1 + 2 floor(log2(1 + its count)), or 128 more with a 32nd of all elements, neighbouring
+// candidates enclose equal weights, and each is moved down to a grid point that has elements. The dynamic
+// program of quant/optimal_points.h, with counts for weights, chooses the k best. Then each inner point in
+// turn moves to the grid point where it costs least between its neighbours l and r, the first with N >=
+//   (r N_r - S_r - l N_l + S_l) / (r - l),   N, S = number and sum of the elements up to a grid point.
 //
 // How good: let points Q cost V(Q) = sum of (x-l)(r-x) and w(x) = r - l be the gap around x. (x-l)(r-x) has
-// slopes of at most w(x), and counting moves x by hardly more than h/2. Rounding x to its two candidates
-// without bias first and to Q then costs as much as rounding it to candidates Q at once; for an optimal Q
-// that are none, it costs more only where an inner point q lies between the two, d apart: there at most d
-// (r-l) / 4 for each of the m elements between them. So, against the optimum V*,
+// slopes of at most w(x), and counting moves x by hardly more than h/2. Rounding x to its two
+// candidates without bias first and to Q then costs as much as rounding it to candidates Q at once; for an
+// optimal Q that are none, it costs more only where an inner point q lies between the two, d apart: there at
+// most d (r-l) / 4 for each of the m elements between them. Moving points lowers what the counted elements
+// cost. So, against the optimum V*,
 //   V <= V* + h/2 sum over x of (w*(x) + w(x)) + 1/4 sum over q of m(q) d(q) (r*-l*).
 // On gradients of ResNet-20 it is far less: V is 0.1 to 1 % above V* (bucket 51200, 16 levels).
 //
@@ -27,21 +30,45 @@ namespace qstep::quant {
 
 struct SmartHistogram : Smart {
     static constexpr std::int64_t kCells = 2048;
-    static constexpr std::int64_t kCandidates = 256;
     /// Holds a candidate's number.
     using Choice = std::uint8_t;
+    static constexpr std::int64_t kMostCandidates = 256, kLeastCandidates = 96;
+    /// How often all inner points move.
+    static constexpr int kMoves = 4;
+
+    static QSTEP_HOST_DEVICE std::int64_t candidates_of(std::int64_t levels) {
+        constexpr std::int64_t kPerLevel = 6;
+        const std::int64_t wanted = kPerLevel * levels;
+        return wanted < kLeastCandidates  ? kLeastCandidates
+               : wanted > kMostCandidates ? kMostCandidates
+                                          : wanted;
+    }
 
     /// Grid points that one thread walks along.
     static constexpr std::int64_t kStretch = 64;
     static constexpr std::int64_t kStretches = kCells / kStretch + 1;
 
+    /// What candidates are picked by: weights of grid points. Of more than a 32nd of all elements: it must
+    /// not lie between two candidates.
+    struct Weights {
+        static constexpr std::uint64_t kShare = 32, kHeavy = 128;
+        std::uint64_t heavy;
+
+        QSTEP_HOST_DEVICE explicit Weights(std::int64_t n) : heavy(static_cast<std::uint64_t>(n) / kShare) {}
+        QSTEP_HOST_DEVICE std::uint64_t of(std::uint64_t elements) const {
+            // The exponent of a double.
+            const std::uint64_t log =
+                (std::bit_cast<std::uint64_t>(static_cast<double>(elements + 1)) >> 52) - 1023;
+            return 1 + 2 * log + (elements > heavy ? kHeavy : 0);
+        }
+    };
+
     /// Sums over grid points up to some point of it.
     struct Moments {
         std::uint64_t weight, count, sum, squares;
 
-        QSTEP_HOST_DEVICE void add(std::uint64_t cell, std::uint64_t elements) {
-            // The exponent of a double.
-            weight += (std::bit_cast<std::uint64_t>(static_cast<double>(elements + 1)) >> 52) - 1022;
+        QSTEP_HOST_DEVICE void add(std::uint64_t cell, std::uint64_t elements, const Weights& weights) {
+            weight += weights.of(elements);
             count += elements;
             sum += elements * cell;
             squares += elements * cell * cell;
@@ -58,22 +85,39 @@ struct SmartHistogram : Smart {
     struct Scratch {
         PointsScratch<Choice> points;
         Moments* stretch;       // before each stretch
-        std::uint32_t* counts;  // [2, kCells + 1]: twice as much as there are, for the group's use
+        std::uint32_t* counts;  // of each cell, then N
+        std::uint64_t* sums;    // S, partly where the group needs memory to count
         std::uint32_t* candidate;
 
+        static constexpr std::int64_t kCounts = (kCells + 2) / 2 * 2;
+
         static QSTEP_HOST_DEVICE Scratch at(void* memory, std::int64_t levels) {
+            const std::int64_t candidates = candidates_of(levels);
             auto* base = static_cast<char*>(memory);
             auto* stretch =
-                reinterpret_cast<Moments*>(base + PointsScratch<Choice>::bytes(kCandidates, levels));
+                reinterpret_cast<Moments*>(base + PointsScratch<Choice>::bytes(candidates, levels));
             auto* counts = reinterpret_cast<std::uint32_t*>(stretch + kStretches + 1);
-            return {PointsScratch<Choice>::at(memory, kCandidates), stretch, counts,
-                    counts + 2 * (kCells + 1)};
+            auto* sums = reinterpret_cast<std::uint64_t*>(counts + kCounts);
+            return {PointsScratch<Choice>::at(memory, candidates), stretch, counts, sums,
+                    reinterpret_cast<std::uint32_t*>(sums + kCells + 1)};
+        }
+        /// The cheapest cell for a point between others at l <= r.
+        QSTEP_HOST_DEVICE std::uint32_t between(std::uint32_t l, std::uint32_t r) const {
+            const std::uint64_t gap = r - l;
+            const std::uint64_t wanted =
+                (r * std::uint64_t{counts[r]} - sums[r]) - (l * std::uint64_t{counts[l]} - sums[l]);
+            std::uint32_t at = l;
+            for (auto step = static_cast<std::uint32_t>(kCells / 2); step > 0; step /= 2) {
+                const std::uint32_t behind = at + step, probe = behind <= r ? behind - 1 : r;
+                at = counts[probe] * gap < wanted ? behind : at;
+            }
+            return at;
         }
     };
     static std::int64_t scratch_bytes(std::int64_t levels) {
-        return PointsScratch<Choice>::bytes(kCandidates, levels) +
-               (kStretches + 1) * static_cast<std::int64_t>(sizeof(Moments)) +
-               (2 * (kCells + 1) + kCandidates) * 4;
+        return PointsScratch<Choice>::bytes(candidates_of(levels), levels) +
+               (kStretches + 1) * static_cast<std::int64_t>(sizeof(Moments)) + Scratch::kCounts * 4 +
+               (kCells + 1) * 8 + candidates_of(levels) * 4;
     }
 
     /// Points of the bucket x[0..n), whose range is `extent`.
@@ -89,15 +133,19 @@ struct SmartHistogram : Smart {
         const auto s = Scratch::at(context.scratch, context.parameters.levels);
         const Grid grid(extent);
         group.count(s.counts, kCells + 1, n, [=](std::int64_t i) { return grid.cell_of(x[i]); });
-        sum_stretches(group, s, grid);
-        pick_candidates(group, s, grid);
-        const std::int64_t levels = context.parameters.levels;
-        // Counts are not needed any more when the positions are.
-        std::uint32_t* const positions = s.counts;
-        if (levels < kCandidates) optimal_points(group, s.points, kCandidates, levels, positions);
-        write_points(group, fit, levels, [=](std::int64_t i) {
-            return grid.value_of(s.candidate[levels < kCandidates ? positions[i] : i], extent);
-        });
+        const Weights weights(n);
+        sum_stretches(group, s, grid, weights);
+        const std::int64_t levels = context.parameters.levels, candidates = candidates_of(levels);
+        pick_candidates(group, s, grid, weights, static_cast<std::uint64_t>(candidates - 1));
+        // The program's arrays are not needed any more when the positions are.
+        auto *const positions = reinterpret_cast<std::uint32_t*>(s.points.value),
+                    *const cells = reinterpret_cast<std::uint32_t*>(s.points.slope);
+        if (levels < candidates) optimal_points(group, s.points, candidates, levels, true, positions);
+        group.for_each(
+            levels, [=](std::int64_t i) { cells[i] = s.candidate[levels < candidates ? positions[i] : i]; });
+        group.barrier();
+        move_points(group, s, cells, levels);
+        write_points(group, fit, levels, [=](std::int64_t i) { return grid.value_of(cells[i], extent); });
     }
 
   private:
@@ -138,11 +186,12 @@ struct SmartHistogram : Smart {
 
     /// stretch[b] = the sums over all grid points before stretch b.
     template <typename Group>
-    static QSTEP_HOST_DEVICE void sum_stretches(Group& group, const Scratch& s, const Grid& grid) {
+    static QSTEP_HOST_DEVICE void sum_stretches(Group& group, const Scratch& s, const Grid& grid,
+                                                const Weights& weights) {
         group.for_each(kStretches, [=](std::int64_t b) {
             Moments total{};
             for (std::int64_t cell = b * kStretch; cell < grid.end_of(b); ++cell)
-                total.add(static_cast<std::uint64_t>(cell), s.counts[cell]);
+                total.add(static_cast<std::uint64_t>(cell), s.counts[cell], weights);
             s.stretch[b + 1] = total;
         });
         group.barrier();
@@ -153,26 +202,43 @@ struct SmartHistogram : Smart {
         group.barrier();
     }
 
-    /// Candidate m is the last grid point with elements among those up to which lie at most m / (kCandidates
-    /// - 1) of all weights, if its stretch has one. Nothing lies between it and where that share is reached.
+    /// Candidate m is the last grid point with elements among those up to which lie at most m / last of all
+    /// weights, if its stretch has one. Nothing lies between it and where that share is reached. Turns counts
+    /// into N and fills S.
     template <typename Group>
-    static QSTEP_HOST_DEVICE void pick_candidates(Group& group, const Scratch& s, const Grid& grid) {
-        constexpr std::uint64_t kLast = kCandidates - 1;
+    static QSTEP_HOST_DEVICE void pick_candidates(Group& group, const Scratch& s, const Grid& grid,
+                                                  const Weights& weights, std::uint64_t last) {
         group.for_each(kStretches, [=](std::int64_t b) {
             const std::uint64_t total = s.stretch[kStretches].weight;
             Moments up_to = s.stretch[b];
-            std::uint64_t m = b == 0 ? 0 : up_to.weight * kLast / total + 1;
+            std::uint64_t m = b == 0 ? 0 : up_to.weight * last / total + 1;
             std::int64_t taken = -1;
             for (std::int64_t cell = b * kStretch; cell < grid.end_of(b); ++cell) {
                 const std::uint32_t elements = s.counts[cell];
-                up_to.add(static_cast<std::uint64_t>(cell), elements);
+                up_to.add(static_cast<std::uint64_t>(cell), elements, weights);
                 taken = elements > 0 ? cell : taken;
-                for (; m < kLast && up_to.weight * kLast >= m * total; ++m)
+                s.counts[cell] = static_cast<std::uint32_t>(up_to.count);
+                s.sums[cell] = up_to.sum;
+                for (; m < last && up_to.weight * last >= m * total; ++m)
                     put_candidate(s, m, taken >= 0 ? taken : cell, up_to);
-                if (cell == grid.top) put_candidate(s, kLast, cell, up_to);
+                if (cell == grid.top) put_candidate(s, last, cell, up_to);
             }
         });
         group.barrier();
+    }
+
+    /// Moves the inner of the points at these cells, those with odd numbers and then those with even ones.
+    template <typename Group>
+    static QSTEP_HOST_DEVICE void move_points(Group& group, const Scratch& s, std::uint32_t* cells,
+                                              std::int64_t levels) {
+        for (int move = 0; move < kMoves; ++move)
+            for (std::int64_t first = 1; first <= 2; ++first) {
+                group.for_each((levels - first) / 2, [=](std::int64_t i) {
+                    std::uint32_t* const point = cells + first + 2 * i;
+                    *point = s.between(point[-1], point[1]);
+                });
+                group.barrier();
+            }
     }
 
     /// A candidate's entries in the arrays of the dynamic program, from the sums up to it.

@@ -4,11 +4,15 @@
 // With C(i,j) = sum over i <= t <= j of (v_t - v_i)(v_j - v_t) and D_t[j] the least cost of t intervals that
 // end at v_j:  D_1[j] = C(0,j);  D_t[j] = min over i <= j of D_{t-1}[i] + C(i,j). The answer is D_{k-1}[n-1].
 //
-// C satisfies the quadrangle inequality, so the best i grows with j (a search tree, O(k n log n)) and, for
-// the same j, with t. Of the last layer only D_{k-1}[n-1] is worked out. From prefix sums S0, S1, S2 of
-// 1, v, v^2,
+// C satisfies the quadrangle inequality, so the best i, the choice, grows with j and, for the same j, with t.
+// Of the last layer only D_{k-1}[n-1] is worked out. From prefix sums S0, S1, S2 of 1, v, v^2,
 //   C(i,j) = G_i - G_j + v_j B_i - v_i B_j,   G = S2 - v S1,  B = v S0 - S1.
 // The differences cancel, so values are taken relative to the median and everything is double.
+//
+// Where to look: between neighbours at i and j a point costs least at m(i,j), the first value for which
+// S0 >= (B_j - B_i) / (v_j - v_i), and m grows with i and j. A choice c of layer t at j is m(i,j) for i = the
+// choice of layer t-1 at c. So from bounds low <= c <= high follow the bounds m(choice of t-1 at low, j) and
+// m(choice of t-1 at high, j); of 512 normal numbers three rounds of that leave 6 on average.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +20,10 @@
 #include "quant/group.h"
 
 namespace qstep::quant {
+
+/// Positions that a layer settles without neighbours, and how often their bounds are tightened.
+inline constexpr std::int64_t kSettledAlone = 1024;
+inline constexpr int kBoundRounds = 3;
 
 /// Arrays of one fit, cut from a group's scratch memory. Choice: an integer that holds n - 1.
 template <typename Choice = std::uint32_t>
@@ -25,18 +33,20 @@ struct PointsScratch {
     double* slope;    // B
     double* cost;     // S1, then D + G of the layer before
     double* next;     // D + G of this layer
-    Choice* choice;   // best i of each layer t = 2 .. k-1: choice[(t-2) * n + j]
+    Choice* choice;   // best i of each layer t = 2 .. k-1: choice[(t-2) * row(n) + j]
 
     static constexpr std::int64_t kArrays = 5;
     static constexpr std::int64_t kPadding = 8;
 
     /// Bytes for n values and `levels` points, a multiple of 8.
     static QSTEP_HOST_DEVICE std::int64_t bytes(std::int64_t n, std::int64_t levels) {
-        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * n;
+        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * row(n);
         return kArrays * stride(n) * 8 + (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
     }
     /// Elements from one array to the next: a vector may be read whole behind the last value.
     static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) { return (n + 2 * kPadding - 1) / 8 * 8; }
+    /// And of the choices of one layer: the last block is stored whole.
+    static QSTEP_HOST_DEVICE std::int64_t row(std::int64_t n) { return (n + kPadding - 1) / 8 * 8; }
     static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n) {
         auto* base = static_cast<double*>(memory);
         const std::int64_t s = stride(n);
@@ -95,63 +105,140 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
     group.barrier();
 }
 
+/// Bounds of a layer's choices from those of the layer before; before: null where they are all 0.
+template <typename Index, typename Choice>
+struct ChoiceBounds {
+    const double *value, *slope;
+    const Choice* before;
+
+    QSTEP_HOST_DEVICE Index chosen_before(Index i) const {
+        return before == nullptr ? 0 : static_cast<Index>(before[i]);
+    }
+    /// S0 at m(i,j) to the nearest, of elements that stand for one each; at least i + 1, where v_i = v_j too:
+    /// then i is as good as any. Differences of nothing but rounding may give any number.
+    QSTEP_HOST_DEVICE Index elements_up_to(Index i, Index j) const {
+        // Adding it puts whole numbers into the low bits.
+        constexpr double kWhole = 0x1.8p52;
+        const double gap = value[j] - value[i], elements = (slope[j] - slope[i]) / (gap > 0 ? gap : 1.0);
+        const auto found = static_cast<Index>(
+            static_cast<std::int32_t>(std::bit_cast<std::uint64_t>(elements + kWhole) & 0xffffffffu));
+        return found > i ? found : i + 1;
+    }
+    /// A range in which the choices of all positions from `first` to `last` lie. m is bounded outwards.
+    QSTEP_HOST_DEVICE IndexRange around(Index first, Index last, int rounds) const {
+        Index low = chosen_before(first), high = last;
+        for (int round = 0; round < rounds; ++round) {
+            const Index from_low = elements_up_to(chosen_before(low), first) - 1,
+                        from_high = elements_up_to(chosen_before(high), last);
+            low = from_low > low ? from_low : low;
+            low = low < first ? low : first;
+            high = from_high < high ? from_high : high;
+        }
+        // Among costs that differ by rounding alone choices need not grow.
+        return IndexRange{low < high ? low : high, low < high ? high : low};
+    }
+};
+
+/// What settling positions of a layer takes. Blocks are counted with 32 bits: a GPU divides 64 by subroutine.
+template <typename Index, typename Choice>
+struct Layer {
+    PointsScratch<Choice> s;
+    Index n;
+    ChoiceBounds<Index, Choice> bounds;
+    Choice* choice;
+
+    /// The number-th of those that are `apart`, or the last there is.
+    QSTEP_HOST_DEVICE Index position(Index number, Index apart) const {
+        const Index j = (number + 1) * apart - 1;
+        return j < n ? j : n - 1;
+    }
+    QSTEP_HOST_DEVICE Index blocks_of(Index width) const {
+        return static_cast<Index>(static_cast<std::uint32_t>(n - 1) / static_cast<std::uint32_t>(width)) + 1;
+    }
+    QSTEP_HOST_DEVICE Lines lines() const { return {s.cost, s.slope, s.value}; }
+    QSTEP_HOST_DEVICE LineTarget target(Index j) const { return {s.value[j], s.slope[j], j}; }
+    QSTEP_HOST_DEVICE void settle(Index j, Index i, double cost) const {
+        choice[j] = static_cast<Choice>(i);
+        s.next[j] = (cost - s.squares[j]) + s.squares[j];
+    }
+};
+
+/// Settles every step-th position, or only the last, each block of them from its own bounds.
+template <bool kAdjacent, typename Group, typename Index, typename Choice>
+QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& layer, Index step, int rounds,
+                                    bool last) {
+    constexpr auto kBlock = static_cast<Index>(kArgminBlock);
+    const Index blocks = layer.blocks_of(kBlock * step), from = last ? blocks - 1 : 0;
+    // Where the last block of adjacent ones reaches beyond n there is padding.
+    const auto position = [=](Index block, Index lane) {
+        const Index number = (from + block) * kBlock + lane;
+        return kAdjacent ? number : layer.position(number, step);
+    };
+    group.for_each_argmin(
+        blocks - from, layer.lines(),
+        [=](Index block) {
+            return layer.bounds.around(position(block, 0),
+                                       layer.position((from + block) * kBlock + kBlock - 1, step), rounds);
+        },
+        [=](Index block, Index lane) { return layer.target(position(block, lane)); },
+        [=](Index block, Index lane, Index i, double cost) { layer.settle(position(block, lane), i, cost); });
+    group.barrier();
+}
+
+/// Between two neighbours of those settled, which are kArgminBlock + 1 steps apart, settles the positions
+/// that are a step apart: their choices lie between those of the two.
+template <bool kAdjacent, typename Group, typename Index, typename Choice>
+QSTEP_HOST_DEVICE void settle_between(Group& group, const Layer<Index, Choice>& layer, Index step) {
+    constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
+    const auto position = [=](Index block, Index lane) {
+        const Index number = block * kWide + lane;
+        return kAdjacent ? number : layer.position(number, step);
+    };
+    group.for_each_argmin(
+        layer.blocks_of(kWide * step), layer.lines(),
+        [=](Index block) {
+            const Index high = static_cast<Index>(layer.choice[layer.position(block, kWide * step)]);
+            Index low = block > 0 ? static_cast<Index>(layer.choice[block * kWide * step - 1]) : 0;
+            const Index before = layer.bounds.chosen_before(position(block, 0));
+            low = before > low ? before : low;
+            // Among costs that differ by rounding alone choices need not grow.
+            return IndexRange{low < high ? low : high, high};
+        },
+        [=](Index block, Index lane) { return layer.target(position(block, lane)); },
+        [=](Index block, Index lane, Index i, double cost) {
+            const Index j = position(block, lane);
+            if (j < layer.n - 1) layer.settle(j, i, cost);
+        });
+    group.barrier();
+}
+
 /// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i; `before`: the choices of the layer
-/// before, or null.
+/// before, or null. `last`: only D at n - 1.
 ///
-/// Positions are settled on a tree that is kArgminBlock + 1 wide: between two settled ones lie kArgminBlock
-/// of the next level, which all search between the choices of those two. Together with its neighbours a level
-/// looks at little more than n indices, and those of a block share each load.
-///
-/// n < 2^27, so that no index that is made of it leaves 32 bits.
+/// Up to kSettledAlone positions are settled from bounds alone; of more every 9th, 81st, ... and then those
+/// between. n < 2^27, so that no index that is made of it leaves 32 bits.
 template <typename Group, typename Choice>
-QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t count,
-                                    Choice* choice, const Choice* before, bool last) {
+QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
+                                    Choice* choice, const Choice* before, int rounds, bool last) {
     using Index = typename Group::Index;
     constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
-    const auto n = static_cast<Index>(count);
+    const Layer<Index, Choice> layer{s, static_cast<Index>(n), {s.value, s.slope, before}, choice};
     Index step = 1;
-    while (static_cast<Index>(kArgminBlock) * step < n) step *= kWide;
-    const Index top = step;
-    for (; step > 0; step = last ? 0 : step / kWide) {
-        // Position n - 1 is settled with the top level; below, what lies beyond it is not stored.
-        const auto position = [=](Index block, Index lane) {
-            const Index j = (block * kWide + lane + 1) * step - 1;
-            return j < n ? j : n - 1;
-        };
-        // A GPU divides 64 bits by subroutine.
-        const std::uint32_t blocks =
-            static_cast<std::uint32_t>(n - 1) / static_cast<std::uint32_t>(kWide * step) + 1;
-        group.for_each_argmin(
-            blocks, Lines{s.cost, s.slope, s.value},
-            [=](Index block) {
-                const Index first = position(block, 0), end = (block + 1) * kWide * step - 1;
-                const Index right = end < n ? end : n - 1;
-                const Index high = step == top ? n - 1 : static_cast<Index>(choice[right]);
-                Index low = block > 0 ? static_cast<Index>(choice[block * kWide * step - 1]) : 0;
-                if (before != nullptr && static_cast<Index>(before[first]) > low)
-                    low = static_cast<Index>(before[first]);
-                // Among costs that differ by rounding alone choices need not grow.
-                return IndexRange{low < high ? low : high, high};
-            },
-            [=](Index block, Index lane) {
-                const Index j = position(block, lane);
-                return LineTarget{s.value[j], s.slope[j], j};
-            },
-            [=](Index block, Index lane, Index i, double cost) {
-                const Index j = position(block, lane);
-                if (j == n - 1 && step < top) return;
-                choice[j] = static_cast<Choice>(i);
-                s.next[j] = (cost - s.squares[j]) + s.squares[j];
-            });
-        group.barrier();
-    }
+    while (static_cast<Index>(kSettledAlone) * step < layer.n) step *= kWide;
+    if (step == 1) return settle_alone<true>(group, layer, step, rounds, last);
+    settle_alone<false>(group, layer, step, rounds, last);
+    if (last) return;
+    for (step /= kWide; step > 1; step /= kWide) settle_between<false>(group, layer, step);
+    settle_between<true>(group, layer, step);
 }
 
 /// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
 /// returns the cost D (in every thread). n > levels >= 2; value, squares (G) and slope (B) are filled in.
+/// weighted: a position may stand for several elements or none.
 template <typename Group, typename Choice>
 QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
-                                        std::int64_t levels, std::uint32_t* positions) {
+                                        std::int64_t levels, bool weighted, std::uint32_t* positions) {
+    const std::int64_t row = s.row(n);
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
     group.for_each(n, [=](std::int64_t j) {
         const double least =
@@ -163,8 +250,9 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         double* const before = s.next;
         s.next = s.cost;
         s.cost = before;
-        Choice* choice = s.choice + (layer - 2) * n;
-        points_layer(group, s, n, choice, layer > 2 ? choice - n : nullptr, layer == levels - 1);
+        Choice* choice = s.choice + (layer - 2) * row;
+        points_layer(group, s, n, choice, layer > 2 ? choice - row : nullptr, weighted ? 0 : kBoundRounds,
+                     layer == levels - 1);
     }
     const double least = s.next[n - 1] - s.squares[n - 1];
     group.barrier();
@@ -172,7 +260,7 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;
         for (std::int64_t layer = levels - 1; layer >= 2; --layer)
-            positions[layer - 1] = j = s.choice[(layer - 2) * n + j];
+            positions[layer - 1] = j = s.choice[(layer - 2) * row + j];
         positions[0] = 0;
     }
     group.barrier();

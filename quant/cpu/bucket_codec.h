@@ -34,7 +34,7 @@ struct BucketKernels {
                    const std::uint8_t* from, int bits);
 };
 
-/// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
+/// Defines the steps of `Algorithm` but rounding for one instruction set.
 #define QSTEP_BUCKET_VARIANT(isa, attributes)                                                             \
     attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                         \
         SimdGroupOf<Isa::isa> group;                                                                      \
@@ -44,15 +44,6 @@ struct BucketKernels {
                               std::int64_t n, const FitContext& context) {                                \
         SimdGroupOf<Isa::isa> group;                                                                      \
         Algorithm::fit(group, fit, measure, x, n, context);                                               \
-    }                                                                                                     \
-    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,  \
-                                  const Draws& draws, bool past_caches) {                                 \
-        SimdGroupOf<Isa::isa> group;                                                                      \
-        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);                \
-        alignas(64) float values[kChunk];                                                                 \
-        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);                \
-        group.stream(out, values, n);                                                                     \
-        return spread;                                                                                    \
     }                                                                                                     \
     attributes double encode_##isa(const Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x, \
                                    std::int64_t n, const Draws& draws) {                                  \
@@ -64,7 +55,19 @@ struct BucketKernels {
         SimdGroupOf<Isa::isa> group;                                                                      \
         return decode_chunk<Algorithm>(group, out, n, words, parameters, from, bits);                     \
     }
-#define QSTEP_BUCKET_KERNELS()                                                                     \
+/// And rounding.
+#define QSTEP_ROUND_VARIANT(isa, attributes)                                                             \
+    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
+                                  const Draws& draws, bool past_caches) {                                \
+        SimdGroupOf<Isa::isa> group;                                                                     \
+        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);               \
+        alignas(64) float values[kChunk];                                                                \
+        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);               \
+        group.stream(out, values, n);                                                                    \
+        return spread;                                                                                   \
+    }
+/// Defines `BucketKernels<Algorithm> kernels_for(Isa)` where rounding is there.
+#define QSTEP_BUCKET_KERNELS_BUT_ROUNDING()                                                        \
     QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                                                       \
     BucketKernels<Algorithm> kernels_for(Isa isa) {                                                \
         switch (isa) {                                                                             \
@@ -77,6 +80,9 @@ struct BucketKernels {
         }                                                                                          \
         return {measure_baseline, fit_baseline, round_baseline, encode_baseline, decode_baseline}; \
     }
+#define QSTEP_BUCKET_KERNELS()              \
+    QSTEP_FOR_EACH_ISA(QSTEP_ROUND_VARIANT) \
+    QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
 
 /// What the phases of one quantize() call share.
 struct Call {
@@ -139,7 +145,7 @@ class BucketCodec : public GradientCodec {
             measures_.resize(static_cast<std::size_t>(buckets_per_wave_ * chunks));
             fits_.resize(static_cast<std::size_t>(buckets_per_wave_));
         }
-        context.workspace().reserve(workspace_bytes(context));
+        context.workspace().reserve(workspace_bytes(context), Algorithm::kRemedy);
     }
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
@@ -200,14 +206,17 @@ class BucketCodec : public GradientCodec {
     static constexpr std::int64_t kWaveChunks = 64;
 
     std::size_t workspace_bytes(const Context& context) const {
-        return static_cast<std::size_t>(scratch_stride_ * context.threads());
+        return static_cast<std::size_t>(scratch_stride_ *
+                                        std::min<std::int64_t>(context.threads(), buckets_.count()));
     }
 
-    FitContext fit_context(const Call& call, std::int64_t bucket, int thread) const {
+    /// Each thread has its scratch memory, or each bucket if there are fewer.
+    FitContext fit_context(const Call& call, std::int64_t bucket) const {
+        const std::int64_t place = buckets_.count() < call.threads ? bucket : omp_get_thread_num();
         const std::int64_t candidates =
             candidates_ ? candidates_(buckets_.length(bucket), settings().smart_candidates_percent) : 0;
         return {settings().seed, call.step,  parameters_,
-                bucket,          candidates, call.scratch + thread * scratch_stride_};
+                bucket,          candidates, call.scratch + place * scratch_stride_};
     }
 
     Call begin(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
@@ -255,8 +264,7 @@ class BucketCodec : public GradientCodec {
                     const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
                     const float* x = call.in + begin;
                     if (call.past_caches && bucket + kAhead < last) fetch(x + kAhead * n, n);
-                    kernels_.fit(fit, kernels_.measure(x, n), x, n,
-                                 fit_context(call, bucket, omp_get_thread_num()));
+                    kernels_.fit(fit, kernels_.measure(x, n), x, n, fit_context(call, bucket));
                     total += finish(fit, bucket, begin, n);
                 }
                 spreads_[static_cast<std::size_t>(run)] = total;
@@ -279,7 +287,7 @@ class BucketCodec : public GradientCodec {
                 for (std::int64_t chunk = first + 1; chunk < last; ++chunk)
                     measure = Algorithm::merge_measures(measure, measure_chunk(call, chunk));
                 kernels_.fit(fit, measure, call.in + buckets_.begin(bucket), buckets_.length(bucket),
-                             fit_context(call, bucket, omp_get_thread_num()));
+                             fit_context(call, bucket));
                 for (std::int64_t chunk = first; chunk < last; ++chunk) finish_chunk(fit, chunk, finish);
             }
             end_streams();
@@ -314,7 +322,7 @@ class BucketCodec : public GradientCodec {
                     measure = Algorithm::merge_measures(measure, measures_[at + static_cast<std::size_t>(i)]);
                 kernels_.fit(fits_[static_cast<std::size_t>(bucket - first)], measure,
                              call.in + buckets_.begin(bucket), buckets_.length(bucket),
-                             fit_context(call, bucket, omp_get_thread_num()));
+                             fit_context(call, bucket));
             }
 #pragma omp for schedule(static) nowait
             for (std::int64_t chunk = begin; chunk < end; ++chunk)

@@ -1,4 +1,4 @@
-// The least of some lines (quant/group.h) at eight places together, for the dynamic program of `smart`.
+// The least of some lines (quant/group.h) at several places together, for the dynamic program of `smart`.
 #pragma once
 
 #include <cstdint>
@@ -55,12 +55,14 @@ inline void find_least(const Lines& lines, std::int64_t low, std::int64_t high, 
         least[0][l] = least[1][l] = least[2][l] = least[3][l] = std::numeric_limits<double>::infinity();
         index[0][l] = index[1][l] = index[2][l] = index[3][l] = low;
     }
-    for (std::int64_t i = low; i <= high; i += kSets) {
+    std::int64_t i = low;
+    do {
         offer(copied, i, lanes, least[0], index[0]);
         offer(copied, i + 1, lanes, least[1], index[1]);
         offer(copied, i + 2, lanes, least[2], index[2]);
         offer(copied, i + 3, lanes, least[3], index[3]);
-    }
+        i += kSets;
+    } while (i <= high);
     merge_winners(least[0], index[0], least[1], index[1]);
     merge_winners(least[2], index[2], least[3], index[3]);
     merge_winners(least[0], index[0], least[2], index[2]);

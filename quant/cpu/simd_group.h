@@ -172,21 +172,30 @@ class SimdGroupOf {
         if (from != keys) std::copy(from, from + n, keys);
     }
 
+    /// The ranges of several blocks are worked out first: what they wait for overlaps, as long as no search
+    /// leaves its loop elsewhere than was guessed.
     template <typename Range, typename Target, typename Store>
     static void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
                                 Store store) {
-        for (std::int64_t block = 0; block < blocks; ++block) {
-            alignas(64) Contest contest;
-            for (std::int64_t l = 0; l < kArgminBlock; ++l) {
-                const LineTarget at = target(block, l);
-                contest.value[l] = at.value;
-                contest.slope[l] = at.slope;
-                contest.last[l] = at.last;
+        constexpr std::int64_t kTogether = 32;
+        IndexRange ranges[kTogether];
+        for (std::int64_t first = 0; first < blocks; first += kTogether) {
+            const std::int64_t count = std::min(kTogether, blocks - first);
+            for (std::int64_t b = 0; b < count; ++b) ranges[b] = range(first + b);
+            for (std::int64_t b = 0; b < count; ++b) {
+                alignas(64) Contest contest;
+#pragma omp simd
+                for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+                    const LineTarget at = target(first + b, l);
+                    contest.value[l] = at.value;
+                    contest.slope[l] = at.slope;
+                    contest.last[l] = at.last;
+                }
+                find_least(lines, ranges[b].low, ranges[b].high, contest);
+#pragma omp simd
+                for (std::int64_t l = 0; l < kArgminBlock; ++l)
+                    store(first + b, l, contest.index[l], contest.least[l]);
             }
-            const IndexRange search = range(block);
-            find_least(lines, search.low, search.high, contest);
-            for (std::int64_t l = 0; l < kArgminBlock; ++l)
-                store(block, l, contest.index[l], contest.least[l]);
         }
     }
 

@@ -9,18 +9,8 @@ namespace qstep::quant::cpu {
 
 namespace {
 
-namespace sorted {
-using Algorithm = Smart;
-QSTEP_BUCKET_KERNELS()
-}  // namespace sorted
-
-namespace counted {
-using Algorithm = SmartHistogram;
-QSTEP_BUCKET_KERNELS()
-}  // namespace counted
-
 /// Both solvers round alike.
-#define QSTEP_ROUND_VARIANT(isa, attributes)                                                         \
+#define QSTEP_ROUND_TO_POINTS_VARIANT(isa, attributes)                                               \
     attributes double round_##isa(const Smart::Fit& fit, float* out, const float* x, std::int64_t n, \
                                   const Draws& draws, bool past_caches) {                            \
         SimdGroupOf<Isa::isa> group;                                                                 \
@@ -33,29 +23,33 @@ QSTEP_BUCKET_KERNELS()
         group.stream(out, values, n);                                                                \
         return spread;                                                                               \
     }
-QSTEP_FOR_EACH_ISA(QSTEP_ROUND_VARIANT)
+QSTEP_FOR_EACH_ISA(QSTEP_ROUND_TO_POINTS_VARIANT)
 
-template <typename Kernels>
-Kernels with_round(Kernels kernels, Isa isa) {
-    kernels.round = isa == Isa::avx512 ? round_avx512 : isa == Isa::avx2 ? round_avx2 : round_baseline;
-    return kernels;
-}
+namespace sorted {
+using Algorithm = Smart;
+QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
+}  // namespace sorted
+
+namespace counted {
+using Algorithm = SmartHistogram;
+QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
+}  // namespace counted
 
 }  // namespace
 
 std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings, std::int64_t count,
                                           Isa isa) {
     if (settings.solver == Solver::histogram)
-        return std::make_unique<BucketCodec<SmartHistogram>>(
-            context, settings, count, with_round(counted::kernels_for(isa), isa), nullptr,
-            SmartHistogram::scratch_bytes(settings.levels));
+        return std::make_unique<BucketCodec<SmartHistogram>>(context, settings, count,
+                                                             counted::kernels_for(isa), nullptr,
+                                                             SmartHistogram::scratch_bytes(settings.levels));
     const auto candidate_count = Smart::candidates_of(settings.solver);
     const Buckets buckets(count, settings.bucket_size);
     const std::int64_t candidates = candidate_count(buckets.size, settings.smart_candidates_percent);
     const std::int64_t scratch = Smart::scratch_bytes(candidates, settings.levels);
     check_smart_scratch(scratch, candidates, settings);
-    return std::make_unique<BucketCodec<Smart>>(
-        context, settings, count, with_round(sorted::kernels_for(isa), isa), candidate_count, scratch);
+    return std::make_unique<BucketCodec<Smart>>(context, settings, count, sorted::kernels_for(isa),
+                                                candidate_count, scratch);
 }
 
 }  // namespace qstep::quant::cpu

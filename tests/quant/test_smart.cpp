@@ -49,6 +49,32 @@ double brute_force_cost(const std::vector<float>& v, std::int64_t levels) {
     return best[n - 1];
 }
 
+/// The same in O(k n^2): interval costs from sums, in long double.
+double quadratic_cost(const std::vector<float>& v, std::int64_t levels) {
+    const std::size_t n = v.size();
+    std::vector<long double> sum(n), squares(n), best(n), next(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const long double x = v[i];
+        sum[i] = (i > 0 ? sum[i - 1] : 0) + x;
+        squares[i] = (i > 0 ? squares[i - 1] : 0) + x * x;
+    }
+    const auto interval = [&](std::size_t i, std::size_t j) {
+        const long double left = v[i], right = v[j];
+        return (left + right) * (sum[j] - sum[i]) - (squares[j] - squares[i]) -
+               static_cast<long double>(j - i) * left * right;
+    };
+    for (std::size_t j = 0; j < n; ++j) best[j] = interval(0, j);
+    for (std::int64_t layer = 2; layer < levels; ++layer) {
+        // Of the last layer only the end is asked for.
+        for (std::size_t j = layer == levels - 1 ? n - 1 : 0; j < n; ++j) {
+            next[j] = best[j];
+            for (std::size_t i = 0; i < j; ++i) next[j] = std::min(next[j], best[i] + interval(i, j));
+        }
+        best = next;
+    }
+    return static_cast<double>(best[n - 1]);
+}
+
 /// The least cost over all subsets of at most `levels` values with both ends.
 double enumerated_cost(const std::vector<float>& v, std::int64_t levels) {
     double best = std::numeric_limits<double>::infinity();
@@ -84,6 +110,8 @@ std::vector<float> random_sorted(const RandomStream& stream, std::uint64_t trial
         if (flavour == 1) v[i] = static_cast<float>(stream.below(e, 7)) - 3;                     // many ties
         if (flavour == 2) v[i] = static_cast<float>(std::exp(12.0 * stream.uniform(e)) * 1e-6);  // heavy tail
         if (flavour == 3) v[i] = 1000.0f + stream.uniform(e);  // far from zero
+        if (flavour == 4)
+            v[i] = static_cast<float>(std::exp(160.0 * stream.uniform(e) - 80.0));  // all scales
     }
     std::sort(v.begin(), v.end());
     return v;
@@ -94,7 +122,7 @@ TEST(SmartPoints, CostIsThatOfTheExactPrograms) {
     for (std::uint64_t trial = 0; trial < 1000; ++trial) {
         const std::int64_t n = 2 + stream.below(trial * 4096 + 4000, 60);
         const std::int64_t levels = 2 + stream.below(trial * 4096 + 4001, 9);
-        const auto v = random_sorted(stream, trial, n, static_cast<int>(trial % 4));
+        const auto v = random_sorted(stream, trial, n, static_cast<int>(trial % 5));
         const auto points = points_of(v, levels);
         ASSERT_LE(static_cast<std::int64_t>(points.size()), levels);
         ASSERT_EQ(points.front(), v.front());
@@ -110,7 +138,7 @@ TEST(SmartPoints, CostIsTheLeastOfAllSubsets) {
     for (std::uint64_t trial = 0; trial < 1000; ++trial) {
         const std::int64_t n = 2 + stream.below(trial * 4096 + 4000, 8);
         const std::int64_t levels = 2 + stream.below(trial * 4096 + 4001, 5);
-        const auto v = random_sorted(stream, trial, n, static_cast<int>(trial % 4));
+        const auto v = random_sorted(stream, trial, n, static_cast<int>(trial % 5));
         const double spread = (static_cast<double>(v.back()) - v.front());
         ASSERT_NEAR(cost_of(v, points_of(v, levels)), enumerated_cost(v, levels),
                     kCostTolerance * spread * spread * n)
@@ -120,12 +148,25 @@ TEST(SmartPoints, CostIsTheLeastOfAllSubsets) {
 
 TEST(SmartPoints, CostIsExactForAWholeBucket) {
     const RandomStream stream{23, Purpose::synthetic_data, 0};
-    for (int flavour = 0; flavour < 4; ++flavour) {
+    for (int flavour = 0; flavour < 5; ++flavour) {
         const auto v = random_sorted(stream, 0, 200, flavour);
         const double spread = (static_cast<double>(v.back()) - v.front());
         EXPECT_NEAR(cost_of(v, points_of(v, 16)), brute_force_cost(v, 16),
                     kCostTolerance * spread * spread * 200);
     }
+}
+
+// Of more than 1024 values a layer settles every 9th position first, of more than 9216 every 81st.
+TEST(SmartPoints, CostIsExactForManyCandidates) {
+    const RandomStream stream{25, Purpose::synthetic_data, 0};
+    for (const auto& [n, levels] : {std::pair{1023, 5}, {1024, 5}, {1025, 5}, {2050, 8}, {9300, 4}})
+        for (const int flavour : {0, 1, 4}) {
+            const auto v = random_sorted(stream, 0, n, flavour);
+            const double spread = (static_cast<double>(v.back()) - v.front());
+            EXPECT_NEAR(cost_of(v, points_of(v, levels)), quadratic_cost(v, levels),
+                        kCostTolerance * spread * spread * n)
+                << n << " " << flavour;
+        }
 }
 
 TEST(SmartPoints, FewDistinctValuesAreAllPoints) {

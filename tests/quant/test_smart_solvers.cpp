@@ -59,12 +59,17 @@ double variance_of(const std::vector<float>& x, const std::vector<float>& points
 }
 
 /// The bound of quant/histogram.h. Candidates are at least as dense as their number spread evenly would be in
-/// weights, of which a grid point has 1 to 1 + log2(1 + n): so d is at most that share of the grid.
-double bound(const std::vector<float>& x, const std::vector<float>& best, const std::vector<float>& got) {
+/// weights, of which a grid point has 1 to 1 + 2 log2(1 + n), and a few heavy ones more: so d is at most that
+/// share of the grid.
+double bound(const std::vector<float>& x, const std::vector<float>& best, const std::vector<float>& got,
+             std::int64_t levels) {
     const double range = static_cast<double>(best.back()) - best.front();
     const double h = range / static_cast<double>(kCells - 1);
-    const double most = 1 + std::log2(1.0 + static_cast<double>(x.size()));
-    const double apart = h * (static_cast<double>(kCells) * most / (SmartHistogram::kCandidates - 1) + 2);
+    using Weights = SmartHistogram::Weights;
+    const double most = 1 + 2 * std::log2(1.0 + static_cast<double>(x.size())),
+                 all = static_cast<double>(kCells) * most + Weights::kShare * Weights::kHeavy;
+    const auto gaps = static_cast<double>(SmartHistogram::candidates_of(levels) - 1);
+    const double apart = h * (all / gaps + 2);
     double sum = 0;
     for (const float value : x) {
         const auto [l, r] = around(best, value);
@@ -110,7 +115,7 @@ TEST(SmartSolvers, HistogramIsWithinItsBoundOfExact) {
                 const double range = static_cast<double>(exact.back()) - exact.front();
                 const double slack = kRounding * range * range * static_cast<double>(n);
                 EXPECT_GE(got, least - slack) << flavour << " " << levels << " " << n;
-                EXPECT_LE(got, least + bound(x, exact, counted) + slack)
+                EXPECT_LE(got, least + bound(x, exact, counted, levels) + slack)
                     << flavour << " " << levels << " " << n;
             }
 }
@@ -145,7 +150,7 @@ TEST(SmartSolvers, ExactIsNeverWorseThanASample) {
 // Then every candidate is a level, and none is chosen.
 TEST(SmartSolvers, TheHistogramTakesAsManyLevelsAsCandidates) {
     const auto x = gradient_like(20000);
-    const auto levels = static_cast<std::int64_t>(SmartHistogram::kCandidates);
+    const std::int64_t levels = SmartHistogram::kMostCandidates;
     using quant::cpu::Isa;
     for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
         if (!quant::cpu::supported(isa)) continue;
