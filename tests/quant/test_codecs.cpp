@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <set>
 
 #include "codec_runner.h"
@@ -34,6 +35,17 @@ TEST(Codecs, SameBitsForOneThreadAndTwo) {
                 ASSERT_TRUE(same_bits(one.values, two.values)) << name_of(kind) << " " << bucket << " " << n;
                 ASSERT_EQ(one.variance, two.variance) << name_of(kind) << " " << bucket << " " << n;
             }
+}
+
+// More buckets than one thread shares with others, and each longer than what is worked on at once.
+TEST(Codecs, SameBitsForTheLongestBuckets) {
+    const auto x = gradient_like(2'300'000);
+    for (const Codec& kind : {Codec(CodecKind::standard), Codec(CodecKind::exponential)}) {
+        const Result one = run(settings_of(kind, 550'000), x, 3, 1),
+                     two = run(settings_of(kind, 550'000), x, 3, 2);
+        EXPECT_TRUE(same_bits(one.values, two.values)) << name_of(kind);
+        EXPECT_EQ(one.variance, two.variance) << name_of(kind);
+    }
 }
 
 class InstructionSets : public testing::TestWithParam<quant::cpu::Isa> {};
@@ -153,6 +165,26 @@ TEST(Codecs, RotatedHadamardBucketHasAtMostKValues) {
     }
 }
 
+/// As run(), but the results begin where a cache line does, as those of a training step do.
+Result run_aligned(const CodecSettings& settings, std::vector<float>& in) {
+    constexpr std::size_t kLine = 64;
+    Context context(Device{}, 2);
+    const auto count = static_cast<std::int64_t>(in.size());
+    const auto codec = quant::cpu::make(context, settings, count, quant::cpu::best_isa());
+    context.workspace().freeze();
+    std::vector<float> memory(in.size() + kLine / sizeof(float));
+    void* out = memory.data();
+    std::size_t space = memory.size() * sizeof(float);
+    std::align(kLine, in.size() * sizeof(float), out, space);
+    Result result;
+    std::int64_t step = 0;
+    codec->quantize(context, {out, DType::f32, {count}}, {in.data(), DType::f32, {count}},
+                    {&step, DType::i64, {1}}, {&result.variance, DType::f64, {1}});
+    const auto* values = static_cast<const float*>(out);
+    result.values.assign(values, values + count);
+    return result;
+}
+
 TEST(Codecs, SameBitsPastTheCaches) {
     // More than the caches hold goes to another array without being read into them; in place nothing does.
     const auto cache = static_cast<std::int64_t>(backend(Device{}).cache_bytes());
@@ -164,13 +196,16 @@ TEST(Codecs, SameBitsPastTheCaches) {
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = part[i % part.size()];
     for (const Codec& kind : {Codec(CodecKind::standard), Codec(CodecKind::smart), Codec(CodecKind::hadamard),
                               Codec(CodecKind::exponential)})
-        for (const std::int64_t bucket : {511, 51200}) {
-            if (kind == CodecKind::smart && bucket == 511) continue;  // Slow, and no other way to store.
+        for (const std::int64_t bucket : {511, 512, 51200}) {
+            if (kind == CodecKind::smart && bucket < 51200) continue;  // Slow, and no other way to store.
             const CodecSettings settings = settings_of(kind, bucket);
             const Result there = run(settings, x),
                          here = run(settings, x, 0, 2, quant::cpu::best_isa(), true);
             EXPECT_TRUE(same_bits(there.values, here.values)) << name_of(kind) << " " << bucket;
             EXPECT_EQ(there.variance, here.variance) << name_of(kind) << " " << bucket;
+            const Result aligned = run_aligned(settings, x);
+            EXPECT_TRUE(same_bits(aligned.values, here.values)) << name_of(kind) << " " << bucket;
+            EXPECT_EQ(aligned.variance, here.variance) << name_of(kind) << " " << bucket;
         }
 }
 
