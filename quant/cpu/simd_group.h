@@ -148,6 +148,8 @@ class SimdGroupOf {
                 place[i] = static_cast<std::uint32_t>(2 * f(tile + i) + (i & 1));
             for (std::int32_t i = 0; i < tile_size; ++i) ++counts[place[i]];
         }
+        // Nothing is read behind where it was written.
+#pragma omp simd
         for (std::int64_t c = 0; c < size; ++c) counts[c] = counts[2 * c] + counts[2 * c + 1];
     }
 
