@@ -10,9 +10,9 @@ the codec as a few tensor operations and without any codec, with ATen's default 
 both the whole model in bfloat16 and autocast. Every side is a process of its own that waits on its input, so only
 one computes at a time; a round runs ours before each of the peers. OpenMP's waiting policy is left at its default,
 which is what suits PyTorch best. On a GPU the forms are eager, the whole step as one CUDA graph, and that with
-torch.compile where it works; with --brief eager and graph alone, with the codec; PyTorch's batch lies ready there, while ours is cut from the data set in every step. All
-processes are started anew several times, because how fast one of PyTorch is depends on where its memory came to lie,
-for as long as it runs.
+torch.compile where it works; with --brief eager and graph alone, with the codec; PyTorch's batch lies ready there,
+while ours is cut from the data set in every step. All processes are started anew several times, because how fast one
+of PyTorch is depends on where its memory came to lie, for as long as it runs.
 
 A time alone means little on a shared machine, so what counts is the ratio of a peer's median to the median of ours
 just before it; of these the median over the rounds. The peer is PyTorch's form that has the lowest ratio and does the
@@ -54,7 +54,8 @@ def gpu_sides(arguments):
 
 
 def cpu_sides(arguments):
-    shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads)]
+    shared = ["--model", arguments.model, "--batch-size", str(arguments.batch_size)]
+    shared += ["--threads", str(arguments.threads)]
     ours = [arguments.program, *shared, "--precision", arguments.precision, "--quant", "standard"]
     sides = [Side("Qstep", ours)]
     forms = ["fp32"] if arguments.precision == "fp32" else ["bf16", "bf16-autocast"]
@@ -97,8 +98,9 @@ def report(ours, peers, arguments):
     peer = min((p for p in peers if p.quantized), key=ratio.get)
     plain = min((p for p in peers if not p.quantized), key=ratio.get, default=None)
     result = {
-        "model": arguments.model, "on": arguments.device, "batch_size": arguments.batch_size, "precision": arguments.precision,
-        "threads": arguments.threads, "starts": arguments.starts, "rounds_per_start": arguments.rounds, "steps_per_round": arguments.steps,
+        "model": arguments.model, "on": arguments.device, "batch_size": arguments.batch_size,
+        "precision": arguments.precision, "threads": arguments.threads,
+        "starts": arguments.starts, "rounds_per_start": arguments.rounds, "steps_per_round": arguments.steps,
         **machine(),
         "versions": {"ours": ours.ready, "pytorch": peer.ready, "python": sys.version.split()[0]},
         "peer": peer.name, "ratio": {"median": ratio[peer], "min": min(ratios[peer]), "max": max(ratios[peer])},

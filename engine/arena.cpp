@@ -68,7 +68,8 @@ void Workspace::reserve(std::size_t bytes, std::string_view remedy) {
 
 void Workspace::freeze() {
     if (frozen_) return;
-    if (capacity_ > 0) base_ = backend(device_).allocate(capacity_, remedy_);
+    if (capacity_ > 0)
+        base_ = backend(device_).allocate(capacity_, remedy_.empty() ? usual_remedy_ : remedy_);
     frozen_ = true;
 }
 

@@ -10,9 +10,6 @@
 
 namespace qstep {
 
-/// The remedy where memory grows with the images that a network takes at once.
-inline constexpr const char* kSmallerBatches = "a smaller --batch-size or --test-batch-size needs less";
-
 /// A bump allocator in two phases. While measuring it hands out addresses that must not be read or
 /// written and only adds up what is asked for; commit() then allocates that much at once and starts over.
 /// After commit(), asking for more than was measured throws: nothing ever grows or moves.
@@ -64,9 +61,12 @@ class Workspace {
     Workspace& operator=(const Workspace&) = delete;
 
     /// Called while a network is built: some kernel will need this many bytes at once. Once frozen, throws
-    /// for more than there is. The `remedy` of the most bytes appears in the message of freeze() where there
-    /// is no memory (Backend::allocate()).
+    /// for more than there is. The `remedy` of the most bytes, or else the usual one, appears in the message
+    /// of freeze() where there is no memory (Backend::allocate()).
     void reserve(std::size_t bytes, std::string_view remedy = {});
+    /// What makes the kernels' scratch memory smaller, as the program's user knows it; empty at first.
+    void set_usual_remedy(std::string_view remedy) { usual_remedy_ = remedy; }
+    const std::string& usual_remedy() const { return usual_remedy_; }
     /// Allocates; from now on lend() works and the size is fixed.
     void freeze();
     /// The whole block, if it holds `bytes`; throws otherwise. One borrower at a time: kernels do not nest.
@@ -77,7 +77,7 @@ class Workspace {
     Device device_;
     void* base_ = nullptr;
     std::size_t capacity_ = 0;
-    std::string remedy_;
+    std::string remedy_, usual_remedy_;
     bool frozen_ = false;
 };
 

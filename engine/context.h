@@ -62,6 +62,7 @@ class Context {
     Numerics numerics() const { return numerics_; }
     /// Scratch memory of the kernels, reserved while networks are built.
     Workspace& workspace() { return workspace_; }
+    const Workspace& workspace() const { return workspace_; }
     /// A cache: asking for a plan does not change what the context computes.
     PlanCache& plans() const { return plans_; }
 

@@ -137,8 +137,7 @@ Value* Linear::build(Tape& tape, Value* x) const {
     const LinearShape shape{x->data.shape[0], in_features_, out_features_};
     QSTEP_CHECK(x->data.count() == shape.batch * in_features_, "a linear layer of {} features is given {}",
                 in_features_, x->data.shape.to_string());
-    tape.context().workspace().reserve(linear_workspace(tape.context(), shape, x->data.dtype),
-                                       kSmallerBatches);
+    tape.context().workspace().reserve(linear_workspace(tape.context(), shape, x->data.dtype));
     const auto& weight = store_->parameters()[static_cast<std::size_t>(weight_)];
     const auto& bias = store_->parameters()[static_cast<std::size_t>(bias_)];
     Value* w = tape.parameter(weight.operand, weight.operand_grad);

@@ -28,7 +28,7 @@ Value* BatchNorm2d::build(Tape& tape, Value* y, Value* residual, bool relu) cons
     QSTEP_CHECK(residual != y, "a batch norm's input cannot be its own residual");
     const std::int64_t channels = gamma().value.count();
     tape.context().workspace().reserve(
-        batch_norm_workspace(tape.context(), y->data.count() / channels, channels), kSmallerBatches);
+        batch_norm_workspace(tape.context(), y->data.count() / channels, channels));
     const BatchNormStats stats{tape.keep(DType::f32, {channels}), tape.keep(DType::f32, {channels})};
     const BatchNormParameters bn = tensors();
     Value* gamma_value = tape.parameter(gamma().value, gamma().grad);

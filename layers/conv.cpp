@@ -30,7 +30,7 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& name, const Geometry& g
 Value* Conv2d::build(Tape& tape, Value* x) const {
     const Conv2dShape shape = shape_for(geometry_, x->data.shape);
     tape.context().workspace().reserve(
-        conv2d_workspace(tape.context(), shape, x->data.dtype, tape.training()), kSmallerBatches);
+        conv2d_workspace(tape.context(), shape, x->data.dtype, tape.training()));
     Value* w = tape.parameter(weight().operand, weight().operand_grad);
     Value* y = tape.activation(x->data.dtype, shape.y());
     std::vector<Value*> inputs{x, w};

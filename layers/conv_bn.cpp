@@ -52,10 +52,9 @@ Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Valu
     const Conv2dShape shape{in[0],    in[1],    in[2],    g.in_channels, g.out_channels,
                             g.kernel, g.kernel, g.stride, g.pad};
     Workspace& workspace = tape.context().workspace();
-    workspace.reserve(conv2d_workspace(tape.context(), shape, dtype, tape.training()), kSmallerBatches);
+    workspace.reserve(conv2d_workspace(tape.context(), shape, dtype, tape.training()));
     workspace.reserve(
-        batch_norm_workspace(tape.context(), shape.y().count() / g.out_channels, g.out_channels),
-        kSmallerBatches);
+        batch_norm_workspace(tape.context(), shape.y().count() / g.out_channels, g.out_channels));
 
     ConvBn node{.shape = shape,
                 .stats = {tape.keep(DType::f32, {g.out_channels}), tape.keep(DType::f32, {g.out_channels})},

@@ -11,6 +11,7 @@
 //     rounder(x, word, code)        sets `code`, returns the element's share of the variance, a float or a
 //                                   double; no branches
 //     rounder.scale()               from the sum of the shares to the sum of (x-l)(r-x)
+//   kRemedy                         what makes the memory of a fit smaller (Workspace::reserve()), or ""
 //   vanishes(fit)                   whether the bucket becomes +0 throughout without being rounded. All its
 //                                   codes are index 0 then, which must decode to +0
 //   Decoder                         from codes to values
@@ -75,6 +76,8 @@ QSTEP_HOST_DEVICE inline float quotient_reaching(float of, float by) {
 
 template <typename Self>
 struct Formula {
+    static constexpr const char* kRemedy = "";
+
     /// Algorithm: Self, which is complete by the time this is called. (A deduced return type would do, but
     /// not for nvcc, which then checks the body before it knows that a group is the device's.)
     template <typename Group, typename Algorithm = Self>

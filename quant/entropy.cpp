@@ -120,10 +120,12 @@ std::vector<std::int64_t> count_codes(const Context& context, const Pieces& piec
 
 }  // namespace
 
-std::vector<std::byte> compress_stream(const Context& context, std::span<const std::byte> stream) {
+std::vector<std::byte> compress_stream(const Context& context, std::span<const std::byte> stream,
+                                       std::int64_t most_bytes) {
     const StreamHeader header = read_stream_header(stream);
     std::vector<std::byte> same(stream.begin(), stream.end());
-    if (header.entropy_coded || header.kind == CodecKind::none || header.parameters.levels > kMostCodedLevels)
+    if (header.entropy_coded || header.kind == CodecKind::none ||
+        header.parameters.levels > kMostCodedLevels || header.bytes > most_bytes)
         return same;
     const Pieces pieces{layout_of(header)};
     const auto counts = count_codes(context, pieces, header.parameters.levels, stream);

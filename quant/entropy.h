@@ -27,17 +27,21 @@ namespace qstep {
 /// Codes have at most 12 bits where they are entropy-coded.
 inline constexpr std::int64_t kMostCodedLevels = 4096;
 
+/// A stream is entropy-coded only if it is at most this long: 2 x 10^9 codes of 4 bits. (1 GiB.)
+inline constexpr std::int64_t kMostExpandedBytes = std::int64_t{1} << 30;
+
 /// The stream entropy-coded where that makes it shorter, else as it is: also with more levels than
-/// kMostCodedLevels, for `none`, and for one that is coded already. Errors as read_stream_header; also
-/// for a code that is none. The same for every number of threads.
-std::vector<std::byte> compress_stream(const Context& context, std::span<const std::byte> stream);
+/// kMostCodedLevels, for `none`, for one that is coded already, and for one of more than `most_bytes`, which
+/// expand_stream() would refuse. Errors as read_stream_header; also for a code that is none. The same for
+/// every number of threads.
+std::vector<std::byte> compress_stream(const Context& context, std::span<const std::byte> stream,
+                                       std::int64_t most_bytes = kMostExpandedBytes);
 
 /// The stream with packed codes, bit for bit as it was before compress_stream. A run error, one sentence, for
 /// a malformed stream, or for one whose packed form has more than `most_bytes`: few bytes may stand for
 /// millions of equal codes, up to 4,915 times as many as the stream has (20 bytes for a piece of 65,536 codes
-/// of 12 bits). The limit of 1 GiB is that of 2 x 10^9 codes of 4 bits. Memory grows with what was decoded
-/// well.
+/// of 12 bits). Memory grows with what was decoded well.
 std::vector<std::byte> expand_stream(const Context& context, std::span<const std::byte> stream,
-                                     std::int64_t most_bytes = std::int64_t{1} << 30);
+                                     std::int64_t most_bytes = kMostExpandedBytes);
 
 }  // namespace qstep

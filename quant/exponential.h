@@ -109,7 +109,9 @@ struct Exponential : Formula<Exponential>, NormMeasured {
             constexpr float kLargest = std::numeric_limits<float>::max();
             const float wide = std::bit_cast<float>(code.power) * magnitudes_.unit;
             // 2^M N may lie above the largest float although the bucket's elements do not.
-            const float magnitude = smaller(wide, kLargest);
+            // From a damaged header it may be NaN, which becomes the largest float too: on all devices the
+            // first of two floats is what a comparison with NaN leaves.
+            const float magnitude = smaller(kLargest, wide);
             return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | code.sign);
         }
         /// The sign is the lowest bit.

@@ -174,7 +174,7 @@ QSTEP_HOST_DEVICE inline double wide_uniform(std::uint32_t word) {
 }
 
 /// The larger and the smaller of two floats that are not NaN: one instruction on a GPU, which has none for
-/// `?:`.
+/// `?:`. smaller(a, NaN) is a.
 QSTEP_HOST_DEVICE inline float larger(float a, float b) {
 #ifdef __CUDA_ARCH__
     return fmaxf(a, b);

@@ -20,6 +20,9 @@
 namespace qstep::quant {
 
 struct Hadamard {
+    /// Where there is no memory for a bucket (Workspace::reserve()).
+    static constexpr const char* kRemedy = "a smaller --bucket-size needs less";
+
     struct Scale {
         float forward;    // 2^-e
         float backward;   // 2^e / P
@@ -51,7 +54,8 @@ struct Hadamard {
                       : Standard::header_word(fit, i - 1);
     }
     static QSTEP_HOST_DEVICE Scale scale_from(const std::uint32_t* words, std::int64_t padded) {
-        return scale(1.0f / std::bit_cast<float>(words[0]), padded, words[0] != kNanWord);
+        // Of what is no power of two in a header, the exponent.
+        return scale(power_of(std::bit_cast<float>(words[0])).inverse, padded, words[0] != kNanWord);
     }
 
     /// What a bucket that is not finite becomes.

@@ -26,10 +26,6 @@ namespace qstep::quant {
 /// A fit may take this much memory, 8 million candidates for 64 levels or 40 million for 4.
 inline constexpr std::int64_t kMostSmartScratch = std::int64_t{1} << 31;
 
-/// Where there is no memory for that (Workspace::reserve()).
-inline constexpr const char* kSmartRemedy =
-    "a smaller --bucket-size, fewer --levels or --smart-candidates, or --solver histogram needs less";
-
 /// Usage error, one sentence, where a fit of this many candidates would take more.
 inline void check_smart_scratch(std::int64_t bytes, std::int64_t candidates, const CodecSettings& settings) {
     if (bytes > kMostSmartScratch)
@@ -46,6 +42,8 @@ struct Smart {
     /// Scaled: what a gap counts as at least, so that an element equal to a point stays where points that
     /// differ have become equal.
     static constexpr float kLeastGap = 0x1p-100f;
+    static constexpr const char* kRemedy =
+        "a smaller --bucket-size, fewer --levels or --smart-candidates, or --solver histogram needs less";
 
     using Measure = Extent;
 

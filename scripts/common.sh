@@ -13,7 +13,6 @@ python_packages=(python3-numpy python3-torch python3-pip)
 pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1
     tensorboard==2.21.0 absl-py==2.5.1 protobuf==7.36.2)
 docs_packages=(doxygen)
-coverage_packages=(gcovr)
 clang_packages=(clang libclang-rt-dev libomp-dev)  # for fuzzing and ThreadSanitizer
 coverage_packages=(gcovr)
 

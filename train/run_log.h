@@ -31,7 +31,8 @@ class RunLog {
 
     /// Where an epoch, or the rest of one, begins.
     void start_epoch(const Progress& progress);
-    /// Writes what is due. All steps up to `progress` are done, its sums are theirs; lr: of the last one.
+    /// Writes what is due; only when due(). All steps up to `progress` are done, its sums are theirs; lr: of
+    /// the last one.
     void steps(const Progress& progress, double lr);
     /// The results of an epoch, at its last step.
     void epoch(const EpochMetrics& metrics);

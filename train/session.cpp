@@ -24,6 +24,7 @@ Session::Session(Context& context, const SessionSettings& settings)
                       : "a smaller --model needs less"),
       activations_(context.device(), "step arena",
                    "a smaller --batch-size or --test-batch-size, or --precision bf16, needs less") {
+    context.workspace().set_usual_remedy("a smaller --batch-size or --test-batch-size needs less");
     settings_.codec.seed = settings.seed;
     optimizer_ = std::make_unique<Optimizer>(context, settings_.codec, settings.sgd,
                                              parameters_.parameter_count(), settings.keep_quantized);

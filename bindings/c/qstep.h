@@ -11,7 +11,8 @@
  * - seed: of the random numbers that rounding takes; 0
  * - threads: 0, the default, stands for all processors; results do not depend on them
  * - device: cpu (the default), auto, cuda or cuda:N; arrays lie in host memory all the same
- * - entropy-coding: "true": streams are entropy-coded where that makes them shorter; "false"
+ * - entropy-coding: "true": streams are entropy-coded where that makes them shorter and they have at most
+ *   1 GiB; "false"
  *
  * Every function that can fail returns a qstep_status; after a failure, qstep_last_error() has one sentence
  * about it. Bad arguments are found before anything is written. No exception leaves the library.

@@ -11,7 +11,6 @@
 // and some 5 operations an element. The end of the job reads 16 bytes per channel and block from the cache,
 // about a microsecond.
 #include "kernels/batch_norm_checks.h"
-#include "kernels/cpu/scratch.h"
 #include "kernels/cuda/arrival_counters.h"
 #include "kernels/cuda/device/columns.cuh"
 #include "kernels/float_types.h"
@@ -201,17 +200,18 @@ __global__ void __launch_bounds__(kColumnThreads)
     data.dgamma[channel] = static_cast<float>(total[1] * static_cast<double>(data.inv_std[channel]));
 }
 
+/// Of one of the two arrays.
+std::int64_t partial_count(const Columns& columns, int vector) {
+    return columns.blocks() * columns.width * vector;
+}
 std::size_t partial_bytes(const Columns& columns, int vector) {
-    return cpu::scratch_bytes(static_cast<std::size_t>(columns.blocks()) *
-                              static_cast<std::size_t>(columns.width * vector) * sizeof(double));
+    return static_cast<std::size_t>(2 * partial_count(columns, vector)) * sizeof(double);
 }
 
 Partials borrow_partials(Context& context, const Columns& columns, int vector) {
     QSTEP_CHECK(columns.tiles <= kArrivalCounters, "batch normalisation of {} channels", columns.channels);
-    const std::size_t bytes = partial_bytes(columns, vector);
-    cpu::Scratch scratch(context.workspace().lend(2 * bytes));
-    auto* first = static_cast<double*>(scratch.take_bytes(bytes));
-    return {first, static_cast<double*>(scratch.take_bytes(bytes))};
+    auto* first = static_cast<double*>(context.workspace().lend(partial_bytes(columns, vector)));
+    return {first, first + partial_count(columns, vector)};
 }
 
 template <typename T, int kVector>
@@ -240,8 +240,7 @@ std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std:
     std::size_t bytes = 0;
     for (const int vector : {1, kVectorOf<float>, kVectorOf<bf16>})
         if (channels > 0 && channels % vector == 0)
-            bytes =
-                std::max(bytes, 2 * partial_bytes(divide_columns(rows, channels, vector, kSumWork), vector));
+            bytes = std::max(bytes, partial_bytes(divide_columns(rows, channels, vector, kSumWork), vector));
     return bytes;
 }
 

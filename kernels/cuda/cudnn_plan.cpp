@@ -23,7 +23,7 @@ class Trial {
   public:
     Trial(const Context& context, std::size_t bytes)
         : backend_(backend(context.device())),
-          address_(backend_.allocate(std::max<std::size_t>(bytes, 1), kSmallerBatches)) {
+          address_(backend_.allocate(std::max<std::size_t>(bytes, 1), context.workspace().usual_remedy())) {
         QSTEP_CUDA_CHECK(cudaMemsetAsync(address_, 0, std::max<std::size_t>(bytes, 1), stream_of(context)));
     }
     ~Trial() { backend_.release(address_); }

@@ -145,7 +145,7 @@ class BucketCodec : public GradientCodec {
             measures_.resize(static_cast<std::size_t>(buckets_per_wave_ * chunks));
             fits_.resize(static_cast<std::size_t>(buckets_per_wave_));
         }
-        context.workspace().reserve(workspace_bytes(context));
+        context.workspace().reserve(workspace_bytes(context), Algorithm::kRemedy);
     }
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,

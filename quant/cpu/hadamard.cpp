@@ -26,7 +26,7 @@ class HadamardCodec : public GradientCodec {
         const std::int64_t chunks = padded_ / kChunk;
         extents_.resize(static_cast<std::size_t>(chunks));
         chunk_spreads_.resize(static_cast<std::size_t>(chunks));
-        context.workspace().reserve(workspace_bytes(context));
+        context.workspace().reserve(workspace_bytes(context), Hadamard::kRemedy);
     }
 
     void quantize(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,

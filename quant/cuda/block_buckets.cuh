@@ -9,7 +9,7 @@
 #include "quant/cuda/block_group.cuh"
 #include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/sinks.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 
 namespace qstep::quant::cuda {
 

@@ -8,7 +8,7 @@
 #include "kernels/cuda/device/vector.cuh"
 #include "quant/algorithm.h"
 #include "quant/cuda/block_group.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 #include "quant/stream.h"
 
 namespace qstep::quant::cuda {

@@ -105,7 +105,7 @@ class HadamardCodec : public SinkCodec<HadamardCodec> {
         wave_ = std::clamp<std::int64_t>(kWaveElements / padded_, 1, buckets().count());
         std::int64_t bytes = 0;
         long_memory(nullptr, &bytes);
-        context.workspace().reserve(static_cast<std::size_t>(bytes), "a smaller --bucket-size needs less");
+        context.workspace().reserve(static_cast<std::size_t>(bytes), Hadamard::kRemedy);
     }
 
   private:

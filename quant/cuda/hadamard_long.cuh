@@ -163,7 +163,8 @@ static __global__ void __launch_bounds__(kBlockThreads)
     const std::uint32_t* words = stream.header(piece.bucket);
     // All chunks of a bucket have its scale.
     if (group.rank() == 0)
-        memory.magnitudes[piece.number] = words[0] == kNanWord ? kNotANumber : std::bit_cast<float>(words[0]);
+        memory.magnitudes[piece.number] =
+            words[0] == kNanWord ? kNotANumber : power_of(std::bit_cast<float>(words[0])).power;
     auto* y = qstep::cuda::dynamic_shared<float>();
     decode_rotated(group, stream, piece.bucket, piece.chunk * kChunk, y, kChunk);
     group.walsh_hadamard(y, kChunk, 1);

@@ -4,7 +4,7 @@
 #include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/device_word.h"
 #include "quant/cuda/sinks.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 
 namespace qstep::quant::cuda {
 

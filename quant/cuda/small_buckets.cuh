@@ -6,12 +6,12 @@
 // as many of those that compare, shift or are logical. For whole buckets of 512 the machine code of sm_90
 // has, an element: `standard` 37 with up to 16 levels and 43 with more, of which a quarter of a Philox block
 // 10, range and fit 5, placing and rounding 18; 17 are of the slower kind, and one operation on doubles.
-// `exponential` has 45, 4 of them on doubles. So memory is what they wait for.
+// `exponential` has 45, 4 of them on doubles. So memory is what they should wait for.
 #pragma once
 
 #include "quant/cuda/code_sink.cuh"
 #include "quant/cuda/quad_tile.cuh"
-#include "quant/cuda/task.h"
+#include "quant/cuda/task.cuh"
 #include "quant/cuda/value_table.cuh"
 
 namespace qstep::quant::cuda {

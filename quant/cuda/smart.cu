@@ -64,7 +64,7 @@ class SmartCodec : public SinkCodec<SmartCodec> {
         in_shared_ = buckets().small() && staged + fit_bytes_ <= kMostShared;
         fitters_ =
             std::clamp<std::int64_t>(std::min(kMostScratch / fit_bytes_, kMostFitters), 1, buckets().count());
-        context.workspace().reserve(workspace_bytes(), kSmartRemedy);
+        context.workspace().reserve(workspace_bytes(), Smart::kRemedy);
     }
 
   private:

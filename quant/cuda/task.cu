@@ -1,6 +1,8 @@
 // The kernels that all codecs share: the sum of the spreads, 8 bytes and an addition each, and a stream's
-// header of 64 bytes. The most spreads are some 65 KB, 15 ns at 4.3 TB/s, so either costs a launch.
-#include "quant/cuda/task.h"
+// header of 64 bytes. 64 M elements in buckets of 512 have 8,192 spreads, 15 ns at 4.3 TB/s, so either costs
+// a launch. Where each bucket has a spread of its own (`smart`) there are 131,072 or 1 MB, for which one
+// block should take some tens of microseconds; the fit before it takes 20 ms (quant/cuda/smart.cu).
+#include "quant/cuda/task.cuh"
 
 #include "kernels/cuda/device/vector.cuh"
 #include "quant/cuda/block_group.cuh"
@@ -12,7 +14,7 @@ namespace {
 
 constexpr int kTotalThreads = static_cast<int>(kSumLanes);
 
-// One block. 8 bytes a spread; a gradient of 64 M elements in small buckets has 8,192 runs.
+// One block. 8 bytes a spread.
 __global__ void __launch_bounds__(kTotalThreads)
     total_kernel(const double* spreads, std::int64_t count, std::int64_t run, double* variance) {
     QSTEP_SHARED BlockGroup::Storage storage;

@@ -178,9 +178,9 @@ TEST_F(CudaDevice, AFailedCaptureLeavesTheStreamUsable) {
 TEST_F(CudaDevice, ErrorsNameTheRemedy) {
     Context context(kGpu);
     const std::string memory =
-        message_of([] { backend(kGpu).allocate(std::size_t{1} << 50, kSmallerBatches); });
+        message_of([] { backend(kGpu).allocate(std::size_t{1} << 50, "a smaller --size needs less"); });
     EXPECT_NE(memory.find("has no room for 1073741824.0 MiB"), std::string::npos) << memory;
-    EXPECT_TRUE(memory.ends_with(kSmallerBatches)) << memory;
+    EXPECT_TRUE(memory.ends_with("; a smaller --size needs less")) << memory;
 
     const DeviceValues on_device(context, {1.0f});
     const std::string launch = message_of([&] {

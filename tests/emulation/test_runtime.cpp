@@ -173,7 +173,13 @@ TEST_F(EmulatedRuntime, OutOfMemorySaysWhatWasAskedWhatIsFreeAndWhatNeedsLess) {
     workspace.reserve(150 * kMebibyte, "a smaller --first needs less");
     workspace.reserve(200 * kMebibyte, "a smaller --second needs less");
     workspace.reserve(150 * kMebibyte, "a smaller --third needs less");
+    workspace.set_usual_remedy("a smaller --fourth needs less");
     ends_with(message_of([&] { workspace.freeze(); }), "; a smaller --second needs less");
+
+    Workspace usual(context_.device());
+    usual.set_usual_remedy("a smaller --fourth needs less");
+    usual.reserve(200 * kMebibyte);
+    ends_with(message_of([&] { usual.freeze(); }), "; a smaller --fourth needs less");
     unsetenv("QSTEP_EMULATED_MEMORY_MIB");
 }
 

@@ -156,6 +156,7 @@ TEST(Codecs, RotatedHadamardBucketHasAtMostKValues) {
 TEST(Codecs, SameBitsPastTheCaches) {
     // More than the caches hold goes to another array without being read into them; in place nothing does.
     const auto cache = static_cast<std::int64_t>(backend(Device{}).cache_bytes());
+    if (cache == 0) GTEST_SKIP() << "nobody knows how much the caches hold, so nothing goes past them";
     if (cache > (std::int64_t{1} << 27))
         GTEST_SKIP() << "caches of " << cache << " bytes: this would take too long";
     const auto part = gradient_like(100003);

@@ -136,5 +136,13 @@ TEST(Entropy, ExpandsNoFurtherThanAllowed) {
     EXPECT_THROW(expand_stream(host(), shorter, size - 1), Error);
 }
 
+// Else it would write what it refuses to read.
+TEST(Entropy, CodesNothingThatIsTooLongToExpand) {
+    const auto stream = encode(settings_of(CodecKind::standard), std::vector<float>(100000, 0.5f)).stream;
+    const auto size = static_cast<std::int64_t>(stream.size());
+    EXPECT_LT(compress_stream(host(), stream, size).size(), stream.size() / 10);
+    EXPECT_EQ(compress_stream(host(), stream, size - 1), stream);
+}
+
 }  // namespace
 }  // namespace qstep::test

@@ -1,6 +1,10 @@
 // Streams of unknown origin: whatever their bytes are, the answer is values or a run error.
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cmath>
+#include <limits>
+
 #include "quant/entropy.h"
 #include "stream_runner.h"
 
@@ -82,6 +86,32 @@ template <typename T>
 std::vector<std::byte> with(std::vector<std::byte> stream, std::size_t at, T value) {
     std::memcpy(stream.data() + at, &value, sizeof value);
     return stream;
+}
+
+// No encoder writes these headers; what they give must not hang on the device.
+TEST(HostileStreams, OfAHadamardScaleTheExponentCounts) {
+    for (const std::int64_t bucket : {1, 32, 9000}) {
+        const auto stream = encode(settings_of(CodecKind::hadamard, bucket, 6), gradient_like(bucket)).stream;
+        const auto scaled = [&](std::uint32_t word) {
+            return decode_stream(host(), with(stream, quant::kStreamHeaderBytes, word));
+        };
+        const auto bits = [](float scale) { return std::bit_cast<std::uint32_t>(scale); };
+        EXPECT_TRUE(same_bits(scaled(bits(1.5f)), scaled(bits(1.0f)))) << bucket;
+        EXPECT_TRUE(same_bits(scaled(bits(-1.5f)), scaled(bits(1.0f)))) << bucket;
+        EXPECT_TRUE(same_bits(scaled(0), scaled(bits(0x1p-100f)))) << bucket;
+        for (const std::uint32_t none : {0x7f800000u, 0x7fc00001u, 0xffffffffu})
+            EXPECT_TRUE(same_bits(scaled(none), scaled(bits(0x1p126f)))) << bucket;
+    }
+}
+
+TEST(HostileStreams, OfANormThatIsNoneComesTheLargestFloat) {
+    const auto x = gradient_like(37);
+    auto stream = encode(settings_of(CodecKind::exponential, -1, 6), x).stream;
+    // The upper half of the norm.
+    stream = with(stream, quant::kStreamHeaderBytes + 8, 0x7ff80000u);
+    const auto values = decode_stream(host(), stream);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        EXPECT_EQ(values[i], std::copysign(std::numeric_limits<float>::max(), x[i])) << i;
 }
 
 TEST(HostileStreams, CannotClaimWhatIsNotThere) {

@@ -151,5 +151,37 @@ TEST(CodecSettings, SmartRefusesMoreScratchThanReasonable) {
     EXPECT_THROW(make_codec(context, settings, std::int64_t{1} << 24), Error);
 }
 
+/// What is said where the codec's memory, of so many threads, cannot be had.
+std::string memory_error(const CodecSettings& settings, std::int64_t count) {
+    std::string message;
+    {
+        // More than there are addresses; none of them starts.
+        Context context(Device{}, 1 << 28);
+        const auto codec = make_codec(context, settings, count);
+        try {
+            context.workspace().freeze();
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::run);
+            message = error.what();
+        }
+    }
+    Context(Device{}, 1);  // what comes behind shall not start them either
+    return message;
+}
+
+TEST(CodecSettings, TooLittleMemoryNamesTheOptionsThatNeedLess) {
+#if defined(__SANITIZE_ADDRESS__)
+    GTEST_SKIP() << "AddressSanitizer ends the program where so much memory is asked for";
+#endif
+    const CodecSettings smart = settings_of(CodecKind::smart, -1, 256);
+    const std::string candidates =
+        "; a smaller --bucket-size, fewer --levels or --smart-candidates, or "
+        "--solver histogram needs less";
+    EXPECT_TRUE(memory_error(smart, 1 << 20).ends_with(candidates)) << memory_error(smart, 1 << 20);
+    const CodecSettings hadamard = settings_of(CodecKind::hadamard, -1);
+    const std::string bucket = "memory left; a smaller --bucket-size needs less";
+    EXPECT_TRUE(memory_error(hadamard, 1 << 27).ends_with(bucket)) << memory_error(hadamard, 1 << 27);
+}
+
 }  // namespace
 }  // namespace qstep::test
