@@ -14,7 +14,6 @@ pypi_packages=(onnxruntime==1.32.0 scikit-build-core==1.1.2 packaging==26.4 path
     tensorboard==2.21.0 absl-py==2.5.1 protobuf==7.36.2)
 docs_packages=(doxygen)
 clang_packages=(clang libclang-rt-dev libomp-dev)  # for fuzzing and ThreadSanitizer
-coverage_packages=(gcovr)
 
 fail() {
     echo "$(basename "$0"): $1" >&2

@@ -7,11 +7,11 @@
 #   scripts/coverage.sh OPTIONS      of ctest, for example -R Tape: what these tests reach is added to what earlier
 #                                    ones did
 #
-# Branches that only an exception takes, and those that the compiler adds, do not count.
+# Branches that only an exception takes, and those that the compiler adds, do not count: scripts/coverage.py.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-install_packages "${build_packages[@]}" "${coverage_packages[@]}"
+install_packages "${build_packages[@]}"
 build_preset coverage
 cd "$root"
 if [ "$#" -eq 0 ]; then find build/coverage -name '*.gcda' -delete; fi
@@ -20,8 +20,4 @@ unreached='^(kill_and_resume|installed_c_library|python_package)$'
 export OMP_WAIT_POLICY=passive # tests run side by side; a thread that spins takes the core of another test
 ctest --preset coverage -j "$(nproc)" --exclude-regex "$unreached" "$@" | tail -n 12
 
-filters=()
-for folder in engine kernels quant layers data train apps bindings; do filters+=(--filter "$folder/"); done
-gcovr --root . --object-directory build/coverage -j "$(nproc)" --json build/coverage/coverage.json \
-    --exclude-throw-branches --exclude-unreachable-branches "${filters[@]}" build/coverage
-python3 scripts/coverage.py build/coverage/coverage.json build/coverage/uncovered.txt
+python3 scripts/coverage.py build/coverage build/coverage/uncovered.txt

@@ -147,7 +147,8 @@ int train(const CommandLine& command_line, const std::string& program) {
     if (!checkpoint)
         folder = make_run_folder(options.output, options.model + "-" + name_of(options.codec.kind));
     options.output = folder.path.string();
-    Trainer trainer(session, data, options, folder, checkpoint ? checkpoint->progress() : Progress{});
+    Trainer trainer(session, make_feed(session, data), data, options, folder,
+                    checkpoint ? checkpoint->progress() : Progress{});
     const Json description = run_description(options, data, session);
     say(fmt::format("{}, {} parameters, {:.0f} MiB of device memory\n", options.model,
                     session.parameters().parameter_count(),

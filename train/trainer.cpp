@@ -66,13 +66,13 @@ SessionSettings session_settings(const Options& options, const DataSplits& data)
     return settings;
 }
 
-Trainer::Trainer(Session& session, const DataSplits& data, const Options& options, const RunFolder& folder,
-                 const Progress& progress)
+Trainer::Trainer(Session& session, std::unique_ptr<Feed> feed, const DataSplits& data, const Options& options,
+                 const RunFolder& folder, const Progress& progress)
     : session_(session),
       options_(options),
       folder_(folder),
       progress_(progress),
-      feed_(make_feed(session, data)),
+      feed_(std::move(feed)),
       batches_((data.train.count() + options.batch_size - 1) / options.batch_size),
       schedule_{options.lr_schedule, options.lr, options.milestones, options.epochs, batches_},
       metrics_(folder.metrics()),

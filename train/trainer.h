@@ -36,10 +36,11 @@ enum class RunEnd { finished, stopped_by_signal };
 /// One run, from where `progress` says to its end.
 class Trainer {
   public:
-    /// The session holds the state that belongs to `progress`. `options` are complete: device and threads are
-    /// the ones in use. The folder exists; metrics.csv keeps its lines up to progress.epoch.
-    Trainer(Session& session, const DataSplits& data, const Options& options, const RunFolder& folder,
-            const Progress& progress);
+    /// The session holds the state that belongs to `progress`; `feed` runs its steps on `data`. `options` are
+    /// complete: device and threads are the ones in use. The folder exists; metrics.csv keeps its lines up to
+    /// progress.epoch.
+    Trainer(Session& session, std::unique_ptr<Feed> feed, const DataSplits& data, const Options& options,
+            const RunFolder& folder, const Progress& progress);
 
     /// Trains until the epochs or --max-steps are done, or a signal comes. A checkpoint is written every
     /// --save-every epochs and at the end, also after a signal. Throws a run error that names the parameter,

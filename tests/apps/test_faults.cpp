@@ -28,11 +28,15 @@ class SmallDisk {
     SmallDisk& operator=(const SmallDisk&) = delete;
 
     bool mounted() const { return mounted_; }
-    void fill() const {
+    /// Leaves so many bytes.
+    void fill(std::uintmax_t spare = 0) const {
         std::ofstream filler(place_ / "filler", std::ios::binary);
         const std::string block(4096, 'x');
         while (filler << block && filler.flush()) {
         }
+        filler.close();
+        std::filesystem::resize_file(place_ / "filler",
+                                     std::filesystem::file_size(place_ / "filler") - spare);
     }
     void empty() const { std::filesystem::remove(place_ / "filler"); }
     /// False when it stays as it is, busy all the time.
@@ -96,6 +100,29 @@ TEST_F(Faults, ADiskThatFillsUpStopsTheMetrics) {
     EXPECT_TRUE(bytes(checkpoint) == kept);
     disk.empty();
     expect_as_undisturbed("small/out");
+}
+
+// One image a step: the disk is full before the epoch of 100 steps ends, so it is the events that meet it.
+TEST_F(Faults, ADiskThatFillsUpStopsTheEvents) {
+    const SmallDisk disk(in("small"), "4m");
+    if (!disk.mounted()) GTEST_SKIP() << kNoRights;
+    const std::string checkpoint = "small/out/checkpoint.safetensors";
+    const std::string line = training("--batch-size 1 --epochs 2 --output ");
+    const std::string logged = " --tensorboard --log-interval 1 --histogram-interval 1";
+    run_well(line + "small/out --max-steps 7" + logged);
+    const std::string kept = bytes(checkpoint);
+    disk.fill(160 << 10);
+    const Outcome outcome = run(("--resume " + checkpoint) + logged);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("cannot write small/out/events.out.tfevents."), std::string::npos)
+        << outcome.err;
+    EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;
+    EXPECT_TRUE(bytes(checkpoint) == kept);
+    disk.empty();
+    run_well("--resume " + checkpoint + logged);
+    run_well(line + "whole");
+    expect_same_run("whole", "small/out");
 }
 
 TEST_F(Faults, ADiskThatBecomesReadOnly) {

@@ -1,6 +1,7 @@
 #include "tests/faults/failing_calls.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ namespace {
 struct Fault {
     std::string name;
     int error = 0, spared = 0, times = 0;
+    int signal = 0;  // raised instead of an error; 0: none
     bool happened = false;
 };
 Fault g_fault;
@@ -26,6 +28,10 @@ bool fails(std::string_view name) {
     if (g_fault.spared-- > 0) return false;
     --g_fault.times;
     g_fault.happened = true;
+    if (g_fault.signal != 0) {
+        raise(g_fault.signal);
+        return false;
+    }
     errno = g_fault.error;
     return true;
 }
@@ -41,7 +47,7 @@ bool fails(std::string_view name, std::size_t& bytes) {
 }  // namespace
 
 FailingCall::FailingCall(std::string name, int error, int spared, int times) {
-    g_fault = {std::move(name), error, spared, times};
+    g_fault = {std::move(name), error, spared, times, 0};
 }
 
 FailingCall::~FailingCall() {
@@ -49,6 +55,18 @@ FailingCall::~FailingCall() {
 }
 
 bool FailingCall::happened() const {
+    return g_fault.happened;
+}
+
+InterruptedCall::InterruptedCall(std::string name, int signal, int spared) {
+    g_fault = {std::move(name), 0, spared, 1, signal};
+}
+
+InterruptedCall::~InterruptedCall() {
+    g_fault = {};
+}
+
+bool InterruptedCall::happened() const {
     return g_fault.happened;
 }
 

@@ -23,4 +23,16 @@ class FailingCall {
     bool happened() const;
 };
 
+/// While it lives, one call of `name`, after `spared` others, raises the signal before it does as it is told.
+/// Not beside a FailingCall.
+class InterruptedCall {
+  public:
+    InterruptedCall(std::string name, int signal, int spared);
+    ~InterruptedCall();
+    InterruptedCall(const InterruptedCall&) = delete;
+    InterruptedCall& operator=(const InterruptedCall&) = delete;
+
+    bool happened() const;
+};
+
 }  // namespace qstep

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "data/synthetic.h"
 #include "engine/error.h"
@@ -111,6 +113,44 @@ TEST(Session, NamesTheParameterWhoseGradientIsNotFinite) {
         loader.start(0);
         session.train(*loader.next(), 0, 0.1f);
         EXPECT_EQ(session.non_finite_gradient(), "conv1.weight");
+    }
+}
+
+TEST(Session, NamesTheParameterWhereDataAreResident) {
+    const DataSplits data = make_synthetic(20, 20);
+    SessionSettings settings = small_settings();
+    settings.resident = &data;
+    Context context({}, 2);
+    Session session(context, settings);
+    session.parameters().parameters().back().value.as<float>()[0] = std::numeric_limits<float>::infinity();
+    const auto feed = make_feed(session, data);
+    feed->start_epoch({0, 0, {0.1f, 0.1f, 0.1f}, {}});
+    feed->train(1);
+    const auto fault = feed->look().fault;
+    ASSERT_TRUE(fault);
+    EXPECT_EQ(fault->parameter, "conv1.weight");
+    EXPECT_FALSE(std::isfinite(fault->loss));
+}
+
+// A session that only trains or only evaluates keeps no other images.
+TEST(Session, ResidentDataForOneJobAlone) {
+    const DataSplits data = make_synthetic(20, 20);
+    for (const bool trains : {false, true}) {
+        SessionSettings settings = small_settings();
+        settings.resident = &data;
+        (trains ? settings.test_batch : settings.train_batch) = 0;
+        Context context({}, 2);
+        Session session(context, settings);
+        const auto feed = make_feed(session, data);
+        if (trains) {
+            feed->start_epoch({0, 0, {0.1f, 0.1f, 0.1f}, {}});
+            EXPECT_EQ(feed->train(2), 2);
+            EXPECT_GT(feed->look().sums.loss, 0.0);
+        } else {
+            feed->start_evaluation();
+            EXPECT_EQ(feed->evaluate_next(), 8);
+            EXPECT_GT(session.evaluation_sums().loss, 0.0);
+        }
     }
 }
 
