@@ -1,5 +1,6 @@
 """The Python module against the program `quantize`, and what it refuses. Environment: QSTEP_LIBRARY, the library of the
 build; QUANTIZE, the program; PYTHONPATH with bindings/python."""
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -21,6 +22,17 @@ def noise(*shape, seed=1):
 
 def bits(array):
     return np.ascontiguousarray(array).view(np.uint32)
+
+
+def status_of_forked(work):
+    """How a process that os.fork() makes ends after work(). One that hangs is ended."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(60)  # far more than it can take
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode
 
 
 class Module(unittest.TestCase):
@@ -118,6 +130,22 @@ class Module(unittest.TestCase):
             thread.join()
         for step in range(8):
             self.assert_bits(found[step], expected[step])
+
+    def test_goes_on_in_a_forked_process(self):
+        array = noise(200000)
+        for threads in (2, 0):
+            codec = qstep.Codec("standard", seed=3, threads=threads)
+            expected, stream = codec.quantize(array), codec.encode(array)
+            other = qstep.Codec("standard", seed=4, threads=threads).quantize(array)
+
+            def work():
+                self.assert_bits(codec.quantize(array), expected)
+                self.assertEqual(codec.encode(array), stream)
+                self.assert_bits(qstep.decode(stream, threads), expected)
+                self.assert_bits(qstep.Codec("standard", seed=4, threads=threads).quantize(array), other)
+
+            self.assertEqual(status_of_forked(work), 0)
+            self.assert_bits(codec.quantize(array), expected)
 
     def refuse(self, kind, part, call, *arguments, **options):
         with self.assertRaises(kind) as caught:

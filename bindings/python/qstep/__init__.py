@@ -8,7 +8,8 @@
 
 Arrays are float32 in the memory of the host. Numbers and streams are those of the program `quantize`, bit for bit,
 and do not depend on the number of threads. Errors are of one sentence: TypeError for an array of another kind,
-ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads.
+ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads. In
+a process that os.fork() made, such as a worker of multiprocessing, each call runs on one thread.
 """
 import ctypes
 import operator
