@@ -1,8 +1,10 @@
 """The Python module against the program `quantize`, and what it refuses. Environment: QSTEP_LIBRARY, the library of the
 build; QUANTIZE, the program; PYTHONPATH with bindings/python."""
+import copy
 import multiprocessing
 import os
 import pathlib
+import pickle
 import subprocess
 import tempfile
 import threading
@@ -146,6 +148,20 @@ class Module(unittest.TestCase):
 
             self.assertEqual(status_of_forked(work), 0)
             self.assert_bits(codec.quantize(array), expected)
+
+    def test_copies_are_codecs_of_their_own(self):
+        array = noise(1000)
+        codec = qstep.Codec("standard", levels=4, seed=np.uint64(2**64 - 1), error_feedback=False)
+        expected = codec.quantize(array)
+        copies = [copy.copy(codec), copy.deepcopy(codec), pickle.loads(pickle.dumps(codec))]
+        text = repr(codec)
+        del codec
+        for again in copies:
+            self.assertEqual(repr(again), text)
+            # What takes the memory of a codec that is gone.
+            others = [qstep.Codec("sign", bucket_size=size) for size in range(1, 30)]
+            self.assert_bits(again.quantize(array), expected)
+            self.assertEqual(len(others), 29)
 
     def refuse(self, kind, part, call, *arguments, **options):
         with self.assertRaises(kind) as caught:

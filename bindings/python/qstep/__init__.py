@@ -8,10 +8,11 @@
 
 Arrays are float32 in the memory of the host. Numbers and streams are those of the program `quantize`, bit for bit,
 and do not depend on the number of threads. Errors are of one sentence: TypeError for an array of another kind,
-ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads. In
-a process that os.fork() made, such as a worker of multiprocessing, each call runs on one thread.
+ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads, and be
+copied and pickled. In a process that os.fork() made, such as a worker of multiprocessing, each call runs on one thread.
 """
 import ctypes
+import functools
 import operator
 import weakref
 
@@ -85,8 +86,13 @@ class Codec:
         handle = ctypes.c_void_p()
         _library.call("qstep_codec_create", pairs, len(pairs), ctypes.byref(handle))
         self._handle = handle
+        self._again = functools.partial(type(self), quant, **options)
         self._text = ", ".join([repr(quant)] + [f"{name}={value!r}" for name, value in options.items()])
         weakref.finalize(self, _library.LIBRARY.qstep_codec_destroy, handle)
+
+    def __reduce__(self):
+        # The library's codec belongs to one object and one process: copies and what is unpickled make their own.
+        return self._again, ()
 
     def __repr__(self):
         return f"qstep.Codec({self._text})"
