@@ -175,6 +175,9 @@ class Module(unittest.TestCase):
         self.refuse(ValueError, "levels takes a whole number, not '4.5'", qstep.Codec, "standard", levels=4.5)
         self.refuse(ValueError, 'no option "bucket"; did you mean', qstep.Codec, "standard", bucket=5)
         self.refuse(ValueError, "points has no meaning without", qstep.Codec, "smart", points="random")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard\0x")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard", rounding="nearest\0x")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard", **{"levels\0x": 4})
 
     def test_refuses_arrays(self):
         codec = qstep.Codec("standard")
@@ -190,6 +193,10 @@ class Module(unittest.TestCase):
         self.refuse(RuntimeError, "holds -inf at 42", codec.encode, array)
         self.refuse(ValueError, "a step is at least 0, not -1", codec.quantize, noise(10), -1)
         self.refuse(TypeError, "integer", codec.quantize, noise(10), 1.5)
+        for wrong in (2**63, 2**64 + 1, -2**63 - 1):
+            self.refuse(ValueError, f"a step is a whole number of at most 9223372036854775807, not {wrong}",
+                        codec.quantize, noise(10), wrong)
+            self.refuse(ValueError, "a step is", codec.encode, noise(10), wrong)
 
     def test_refuses_arrays_that_it_cannot_write_to(self):
         codec, array = qstep.Codec("standard"), noise(10)
@@ -213,6 +220,7 @@ class Module(unittest.TestCase):
         for wrong in (b"", b"QSTP", stream[:-1], stream + b"x", b"\0" * len(stream)):
             self.refuse((RuntimeError, ValueError), "", qstep.decode, wrong)
         self.refuse(ValueError, "threads are 0 to 1024, not -1", qstep.decode, stream, -1)
+        self.refuse(ValueError, "threads is a whole number of at most 2147483647", qstep.decode, stream, 2**40)
         self.assert_bits(qstep.decode(bytearray(stream)), qstep.decode(np.frombuffer(stream, np.uint8)))
 
     def test_dlpack(self):

@@ -66,6 +66,22 @@ def _in_place(array, what, like):
     return array
 
 
+def _integer(value, what, bits=64):
+    """As an int; ctypes would cut off what does not fit."""
+    number = operator.index(value)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{what} is a whole number of at most {2 ** (bits - 1) - 1}, not {number}")
+    return number
+
+
+def _text(value):
+    """A name or value as C has it."""
+    text = str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
+    if "\0" in text:
+        raise ValueError(f"no option of a codec holds a null character, as {text!r} does")
+    return text.encode()
+
+
 def _address(array):
     return None if array is None else array.ctypes.data
 
@@ -81,8 +97,7 @@ class Codec:
         given = {"quant": quant, **options}
         pairs = (_library.Option * len(given))()
         for pair, (name, value) in zip(pairs, given.items()):
-            text = str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
-            pair.name, pair.value = name.replace("_", "-").encode(), text.encode()
+            pair.name, pair.value = _text(name.replace("_", "-")), _text(value)
         handle = ctypes.c_void_p()
         _library.call("qstep_codec_create", pairs, len(pairs), ctypes.byref(handle))
         self._handle = handle
@@ -107,7 +122,7 @@ class Codec:
         source, held = self._source(array, residual)
         out = np.empty(source.shape, np.float32) if out is None else _in_place(out, "out", source)
         variance = ctypes.c_double()
-        _library.call("qstep_quantize", self._handle, _address(source), source.size, operator.index(step),
+        _library.call("qstep_quantize", self._handle, _address(source), source.size, _integer(step, "a step"),
                       _address(held), _address(out), ctypes.byref(variance))
         return (out, variance.value) if return_variance else out
 
@@ -117,7 +132,7 @@ class Codec:
         room, written, variance = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_double()
         _library.call("qstep_stream_bytes", self._handle, source.size, ctypes.byref(room))
         stream = np.empty(room.value, np.uint8)
-        _library.call("qstep_encode", self._handle, _address(source), source.size, operator.index(step),
+        _library.call("qstep_encode", self._handle, _address(source), source.size, _integer(step, "a step"),
                       _address(held), _address(stream), room, ctypes.byref(written), ctypes.byref(variance))
         stream = stream[: written.value].tobytes()
         return (stream, variance.value) if return_variance else stream
@@ -136,5 +151,5 @@ def decode(stream, threads=0):
     count = ctypes.c_int64()
     _library.call("qstep_stream_elements", _address(data), data.size, ctypes.byref(count))
     out = np.empty(count.value, np.float32)
-    _library.call("qstep_decode", _address(data), data.size, operator.index(threads), _address(out), out.size)
+    _library.call("qstep_decode", _address(data), data.size, _integer(threads, "threads", 32), _address(out), out.size)
     return out
