@@ -72,11 +72,14 @@ TEST_F(SeeTheRun, ComparesRuns) {
     expect_in("compare.html", "no quantization");
     expect_in("compare.html", "&lt;short&gt;");
     EXPECT_EQ(bytes("compare.html").find("<short>"), std::string::npos);
-    // Pages are replaced, other files are not.
+    // Comparisons are replaced, other files are not.
     run_well("compare long --output compare.html");
     expect_in("compare.html", "1 run of simple");
-    expect_failure("compare long --output long/metrics.csv", 2, "is no page of this program");
-    EXPECT_EQ(std::ranges::count(bytes("long/metrics.csv"), '\n'), 4);
+    for (const char* file : {"long/metrics.csv", "long/report.html"}) {
+        const std::string before = bytes(file);
+        expect_failure(std::string("compare long --output ") + file, 2, "is no comparison of runs");
+        EXPECT_EQ(bytes(file), before);
+    }
     EXPECT_NE(run_well("compare --help").out.find("--output"), std::string::npos);
 }
 

@@ -204,9 +204,9 @@ TEST(HtmlPage, EscapesTexts) {
     EXPECT_EQ(table.find("<i>"), std::string::npos);
     expect_balanced(table);
     expect_balanced(html_section("<h>", html_tiles({{"<1>", "<2>"}})));
-    const std::string page = html_page("</title>", "");
+    const std::string page = html_page("kind", "</title>", "");
     EXPECT_EQ(count_of(page, "</title>"), 1u);
-    EXPECT_TRUE(page.starts_with(html_page_start()));
+    EXPECT_TRUE(page.starts_with(html_page_start("kind")));
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ namespace {
 // More curves could not be told apart.
 constexpr std::size_t kMostRuns = 24;
 
+constexpr std::string_view kPageKind = "comparison";
+
 std::string charts(const std::vector<RunRecord>& runs, const std::vector<std::string>& labels) {
     const auto chart = [&](const char* title, Scale scale, const char* format,
                            double (*value)(const MetricsRow&), bool wide = false, const char* note = "") {
@@ -115,14 +117,15 @@ std::vector<RunRecord> read_runs(const std::vector<std::string>& folders) {
     return runs;
 }
 
-// Nothing but an older page may be replaced by one.
+// Nothing but an older comparison may be replaced by one.
 void check_replaces_no_other_file(const std::string& path) {
     std::error_code error;
     if (!std::filesystem::is_regular_file(path, error)) return;
-    std::string start(html_page_start().size(), '\0');
+    const std::string expected = html_page_start(kPageKind);
+    std::string start(expected.size(), '\0');
     std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
-    if (start != html_page_start())
-        fail_usage("{} exists and is no page of this program; choose another --output", path);
+    if (start != expected)
+        fail_usage("{} exists and is no comparison of runs; choose another --output", path);
 }
 
 }  // namespace
@@ -138,7 +141,7 @@ std::string comparison_page(const std::vector<RunRecord>& runs) {
                        "; behind each name the value after its last epoch</p>\n";
     body += "<div class=\"charts\">\n" + charts(runs, labels) + "</div>\n";
     body += results(runs, labels) + differences(runs, labels) + common(runs, labels);
-    return html_page(title, body);
+    return html_page(kPageKind, title, body);
 }
 
 int compare_runs(const std::vector<std::string>& arguments) {

@@ -177,7 +177,7 @@ std::string report_page(const RunRecord& run, const std::optional<GradientPictur
         "<div class=\"charts\">\n" + charts(run) + (gradient ? gradient_chart(*gradient) : "") + "</div>\n";
     body += tables(run);
     if (!run.rows.empty()) body += epochs(run);
-    return html_page(title, body);
+    return html_page("report", title, body);
 }
 
 }  // namespace qstep
