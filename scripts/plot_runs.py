@@ -9,6 +9,23 @@ from plotting import numbers, plt, read_csv, save, style
 
 # Say nothing about what a run computes.
 LEFT_OUT = {"output", "log-interval", "save-every", "save-model", "max-steps", "threads", "device", "data"}
+# The codecs that take an option, or (levels) do not; `none` takes none of a codec's options.
+TAKEN_BY = {"solver": {"smart"}, "smart-candidates": {"smart"}, "points": {"standard"}, "qsgd-norm": {"qsgd"},
+            "fixed-il": {"fixed"}, "fixed-fl": {"fixed"}}
+WITHOUT_LEVELS = {"terngrad", "sign", "natural", "fixed"}
+OF_ANY_CODEC = {"levels", "bucket-size", "rounding", "error-feedback", "ef-alpha", "ef-beta"}
+
+
+def takes(options, name):
+    """Whether the option says something about the run's codec, if it is a codec's."""
+    codec = options.get("quant")
+    if name in TAKEN_BY:
+        if name == "smart-candidates" and options.get("solver", "sample") != "sample":
+            return False
+        return codec in TAKEN_BY[name]
+    if name.startswith("ef-"):
+        return bool(options.get("error-feedback"))
+    return name not in OF_ANY_CODEC or codec != "none" and (name != "levels" or codec not in WITHOUT_LEVELS)
 
 
 def read_run(folder):
@@ -42,9 +59,10 @@ def labels(runs):
     options = []
     for run in runs:
         options += [name for name in run["options"] if name not in LEFT_OUT | {"optimizer"} and name not in options]
-    differing = [name for name in options if len({str(run["options"].get(name)) for run in runs}) > 1]
-    texts = [", ".join(shown(name, run["options"][name]) for name in differing if name in run["options"])
-             for run in runs]
+    differing = [name for name in options
+                 if len({str(run["options"].get(name)) for run in runs if takes(run["options"], name)}) > 1]
+    texts = [", ".join(shown(name, run["options"][name]) for name in differing
+                       if name in run["options"] and takes(run["options"], name)) for run in runs]
     return [text if text and texts.count(text) == 1 else ", ".join(filter(None, [text, run["folder"]]))
             for run, text in zip(runs, texts)]
 

@@ -211,6 +211,18 @@ TEST_F(Plots, OfRunsThatAreAlikeGoByTheirFolders) {
     expect_plot("runs.svg", "<!-- two  (");
 }
 
+TEST_F(Plots, HaveLabelsOfTheCodecsOwnOptions) {
+    run_well(training("--epochs 1 --quant none --output none"));
+    run_well(training("--epochs 1 --quant sign --error-feedback --output sign"));
+    run_well(training("--epochs 1 --levels 4 --output standard"));
+    run_well(training("--epochs 1 --quant smart --solver exact --output smart"));
+    EXPECT_EQ(plot("plot_runs.py", "none sign standard smart --output runs.svg").status, 0);
+    for (const char* label :
+         {"<!-- no quantization  (", "<!-- sign, error-feedback  (",
+          "<!-- standard, levels 4, no error-feedback  (", "<!-- smart, levels 16, no error-feedback  ("})
+        expect_plot("runs.svg", label);
+}
+
 TEST_F(Plots, NeedRuns) {
     run_well(training("--max-steps 1 --output short"));
     expect_complaint(plot("plot_runs.py", "short"), "short is no folder of a finished epoch");

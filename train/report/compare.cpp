@@ -22,6 +22,19 @@ constexpr std::size_t kMostRuns = 24;
 
 constexpr std::string_view kPageKind = "comparison";
 
+// What the runs have there, each value once.
+template <typename Text>
+std::string distinct(const std::vector<RunRecord>& runs, Text&& text) {
+    std::set<std::string> values;
+    for (const RunRecord& run : runs)
+        if (const std::string value = text(run); !value.empty()) values.insert(value);
+    return fmt::format("{}", fmt::join(values, " / "));
+}
+
+std::string training_data(const std::vector<RunRecord>& runs) {
+    return distinct(runs, [](const RunRecord& run) { return run.training_data(); });
+}
+
 std::string charts(const std::vector<RunRecord>& runs, const std::vector<std::string>& labels) {
     const auto chart = [&](const char* title, Scale scale, const char* format,
                            double (*value)(const MetricsRow&), bool wide = false, const char* note = "") {
@@ -77,7 +90,7 @@ std::string differences(const std::vector<RunRecord>& runs, const std::vector<st
     std::vector<std::vector<std::string>> rows;
     for (const std::string& name : names) {
         rows.push_back({name});
-        for (const RunRecord& run : runs) rows.back().push_back(run.option(name));
+        for (const RunRecord& run : runs) rows.back().push_back(takes(run, name) ? run.option(name) : "–");
     }
     return html_section("Options in which the runs differ", html_table(header, rows, false));
 }
@@ -91,13 +104,13 @@ std::string common(const std::vector<RunRecord>& runs, const std::vector<std::st
     for (const auto& [name, pointer] : {std::pair{"Qstep", "/versions/qstep"},
                                         {"compiler", "/versions/compiler"},
                                         {"system", "/versions/system"},
-                                        {"device", "/device_description"},
-                                        {"training data", "/data/train"}}) {
-        std::set<std::string> values;
-        for (const RunRecord& run : runs)
-            if (const std::string value = run.text(pointer); !value.empty()) values.insert(value);
-        if (!values.empty()) folders.push_back({name, fmt::format("{}", fmt::join(values, " / "))});
+                                        {"device", "/device_description"}}) {
+        const std::string place = pointer;
+        const std::string values = distinct(runs, [&place](const RunRecord& run) { return run.text(place); });
+        if (!values.empty()) folders.push_back({name, values});
     }
+    if (const std::string data = training_data(runs); !data.empty())
+        folders.push_back({"training data", data});
     return "<div class=\"pair\">\n" +
            html_section("Options that all runs share", html_table({}, options, false)) +
            html_section("Runs and environment", html_table({}, folders, false)) + "</div>\n";
@@ -132,12 +145,11 @@ void check_replaces_no_other_file(const std::string& path) {
 
 std::string comparison_page(const std::vector<RunRecord>& runs) {
     const std::vector<std::string> labels = run_labels(runs);
-    std::set<std::string> models;
-    for (const RunRecord& run : runs) models.insert(run.option("model"));
+    const std::string models = distinct(runs, [](const RunRecord& run) { return run.option("model"); });
     const std::string title =
-        fmt::format("{} {} of {}", runs.size(), runs.size() == 1 ? "run" : "runs", fmt::join(models, ", "));
+        fmt::format("{} {} of {}", runs.size(), runs.size() == 1 ? "run" : "runs", models);
     std::string body = "<h1>" + escaped(title) + "</h1>\n<p class=\"sub\">on " +
-                       escaped(runs[0].text("/data/train")) +
+                       escaped(training_data(runs)) +
                        "; behind each name the value after its last epoch</p>\n";
     body += "<div class=\"charts\">\n" + charts(runs, labels) + "</div>\n";
     body += results(runs, labels) + differences(runs, labels) + common(runs, labels);
