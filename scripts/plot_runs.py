@@ -28,11 +28,13 @@ def takes(options, name):
     return name not in OF_ANY_CODEC or codec != "none" and (name != "levels" or codec not in WITHOUT_LEVELS)
 
 
+def metrics_of(folder):
+    return os.path.join(folder, "metrics.csv")
+
+
 def read_run(folder):
     """Configuration and columns of one run folder."""
-    metrics = os.path.join(folder, "metrics.csv")
-    if not os.path.isfile(metrics):
-        sys.exit(f"{folder} is no folder of a finished epoch: it has no metrics.csv")
+    metrics = metrics_of(folder)
     table = read_csv(metrics)
     run = {"folder": os.path.normpath(folder), "options": {}}
     for column in ("epoch", "test_accuracy", "test_loss"):
@@ -82,7 +84,12 @@ def main():
     parser.add_argument("--output", default="runs.png", metavar="FILE", help="PNG, SVG or PDF [runs.png]")
     parser.add_argument("--loss", action="store_true", help="draw the test loss too, in a second plot below")
     arguments = parser.parse_args()
-    runs = [read_run(folder) for folder in arguments.folders]
+    early = [folder for folder in arguments.folders if not os.path.isfile(metrics_of(folder))]
+    if len(early) == len(arguments.folders):
+        sys.exit(f"no finished epoch, which is what a metrics.csv is there for, in {', '.join(early)}")
+    for folder in early:
+        print(f"left out: {folder} has no metrics.csv, so no finished epoch", file=sys.stderr)
+    runs = [read_run(folder) for folder in arguments.folders if folder not in early]
     texts = [f"{text}  ({run['test_accuracy'][-1]:.2f} %)" for run, text in zip(runs, labels(runs))]
     rows = 2 if arguments.loss else 1
     figure, axes = plt.subplots(rows, 1, figsize=(7, 4.2 * rows), squeeze=False, sharex=True)

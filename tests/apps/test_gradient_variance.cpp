@@ -223,10 +223,19 @@ TEST_F(Plots, HaveLabelsOfTheCodecsOwnOptions) {
         expect_plot("runs.svg", label);
 }
 
+TEST_F(Plots, LeaveOutRunsWithoutAnEpoch) {
+    run_well(training("--epochs 1 --output one"));
+    run_well(training("--max-steps 1 --output short"));
+    const Outcome outcome = plot("plot_runs.py", "short one --output runs.svg");
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "left out: short has no metrics.csv, so no finished epoch\n");
+    EXPECT_TRUE(exists("runs.svg"));
+}
+
 TEST_F(Plots, NeedRuns) {
     run_well(training("--max-steps 1 --output short"));
-    expect_complaint(plot("plot_runs.py", "short"), "short is no folder of a finished epoch");
-    expect_complaint(plot("plot_runs.py", "absent"), "absent is no folder");
+    for (const char* folders : {"short", "absent", "short absent"})
+        expect_complaint(plot("plot_runs.py", folders), std::string("no finished epoch"));
     std::ofstream(in("short/metrics.csv")) << "epoch,test_accuracy\n1,2,3\n";
     expect_complaint(plot("plot_runs.py", "short"), "is no table");
     std::ofstream(in("short/metrics.csv")) << "epoch,test_accuracy,test_loss\n1,high,3\n";

@@ -83,6 +83,14 @@ TEST_F(SeeTheRun, ComparesRuns) {
     EXPECT_NE(run_well("compare --help").out.find("--output"), std::string::npos);
 }
 
+TEST_F(SeeTheRun, CompareLeavesOutRunsWithoutAnEpoch) {
+    run_well(training("--max-steps 1 --output early"));
+    run_well(training("--epochs 1 --output good"));
+    EXPECT_EQ(run_well("compare early good").out,
+              "left out: early holds no finished epoch\nwritten: compare.html\n");
+    expect_in("compare.html", "1 run of simple");
+}
+
 TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
     run_well(training("--epochs 1 --output good"));
     run_well(training("--max-steps 1 --output early"));
@@ -92,7 +100,7 @@ TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
     expect_failure("compare good ./good", 2, "are the same folder");
     expect_failure("compare good absent", 1, "absent is no folder of a run");
     expect_failure("compare cifar good", 1, "cifar is no folder of a run");
-    expect_failure("compare good early", 1, "early holds no finished epoch");
+    expect_failure("compare early", 1, "none of the runs has a finished epoch");
     expect_failure("compare good broken", 1, "not one of its own: '2,half'");
     std::ofstream(in("broken/config.json")) << "[]";
     expect_failure("compare good broken", 1, "is not the configuration of a run");

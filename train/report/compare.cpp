@@ -123,10 +123,13 @@ std::vector<RunRecord> read_runs(const std::vector<std::string>& folders) {
         for (std::size_t j = 0; j < i; ++j)
             if (std::filesystem::equivalent(folders[i], folders[j], error))
                 fail_usage("{} and {} are the same folder; name each run once", folders[j], folders[i]);
-        runs.push_back(read_run(folders[i]));
-        if (runs.back().rows.empty())
-            fail_run("{} holds no finished epoch: it has no metrics.csv with a line of one", folders[i]);
+        RunRecord run = read_run(folders[i]);
+        if (run.rows.empty())
+            say(fmt::format("left out: {} holds no finished epoch\n", folders[i]));
+        else
+            runs.push_back(std::move(run));
     }
+    if (runs.empty()) fail_run("none of the runs has a finished epoch, so there is nothing to compare");
     return runs;
 }
 
