@@ -52,7 +52,7 @@ TEST(Report, ShowsTheRun) {
     for (const char* part :
          {"<h1>resnet_20, smart</h1>", "5 of 9 epochs", "52.00 %", "4.132", "Accuracy (%)", "Loss (",
           "Variance of", "Time an epoch (s)", "Gradient before and after quantization", "step 50", "12.2.0",
-          "runs/a", ">2.5<"})
+          "runs/a", ">2.5 s</td>"})
         EXPECT_TRUE(contains(page, part)) << part;
 }
 
@@ -135,6 +135,30 @@ TEST(Compare, NamesAllDataThatRunsWereTrainedOn) {
     const RunRecord moved = trained_on("/d", "CIFAR-10 training images", 50000);
     EXPECT_EQ(run_labels({a, moved}), (std::vector<std::string>{"/a", "/d"}));
     EXPECT_TRUE(contains(comparison_page({a, moved}), "on 50000 CIFAR-10 training images;"));
+}
+
+TEST(Report, HasRoomForAnyLoss) {
+    EXPECT_EQ(loss_text(0.01098), "0.0110");
+    EXPECT_EQ(loss_text(1.894153e25), "1.894e+25");
+    RunRecord record = run("a", 1, {{"model", "m"}, {"quant", "none"}});
+    record.rows[0].metrics.test_loss = 1.894153e25;
+    for (const std::string& page : {report_page(record, {}), comparison_page({record})})
+        EXPECT_FALSE(contains(page, "18941530")) << page;
+}
+
+// Stopped behind the last step of its second epoch, and resumed to evaluate it.
+TEST(Report, AnEpochThatWasNotTrainedHereHasNoTime) {
+    RunRecord record = run("a", 3, {{"model", "m"}, {"quant", "none"}});
+    record.rows[1].seconds = 0.25;
+    record.rows[1].images_per_second = 0.0;
+    EXPECT_EQ(record.mean_seconds(), 2.5);
+    record.rows.erase(record.rows.begin() + 2);
+    record.rows.erase(record.rows.begin());
+    for (const std::string& page : {report_page(record, {}), comparison_page({record})}) {
+        expect_self_contained(page);
+        EXPECT_TRUE(contains(page, "No time of an epoch is known."));
+        EXPECT_FALSE(contains(page, "nan"));
+    }
 }
 
 TEST(Compare, ShowsOneRunAndWhatIsNotKnownOfIt) {

@@ -36,29 +36,30 @@ std::string training_data(const std::vector<RunRecord>& runs) {
 }
 
 std::string charts(const std::vector<RunRecord>& runs, const std::vector<std::string>& labels) {
-    const auto chart = [&](const char* title, Scale scale, const char* format,
-                           double (*value)(const MetricsRow&), bool wide = false, const char* note = "") {
+    const auto chart = [&](const char* title, Scale scale, std::string (*text)(double),
+                           double (*value)(const MetricsRow&), bool wide = false, const char* note = "",
+                           const char* nothing = "Nothing was rounded in these runs.") {
         std::vector<Curve> curves;
         for (std::size_t i = 0; i < runs.size(); ++i) {
             curves.push_back(epoch_curve(runs[i], labels[i], value));
-            curves.back().value = fmt::format(fmt::runtime(format), curves.back().y.back());
+            curves.back().value = text(curves.back().y.back());
         }
-        return svg_chart({title, note, "epoch", scale, true, wide, "Nothing was rounded in these runs."},
-                         curves);
+        return svg_chart({title, note, "epoch", scale, true, wide, nothing}, curves);
     };
     std::string out = chart(
-        "Test accuracy (%)", Scale::linear, "{:.2f} %",
+        "Test accuracy (%)", Scale::linear, [](double y) { return fmt::format("{:.2f} %", y); },
         [](const MetricsRow& row) { return row.metrics.test_accuracy; }, true);
-    out += chart("Test loss (mean cross-entropy, nats)", Scale::linear, "{:.4f}",
+    out += chart("Test loss (mean cross-entropy, nats)", Scale::linear, loss_text,
                  [](const MetricsRow& row) { return row.metrics.test_loss; });
-    out += chart("Train loss (mean cross-entropy, nats)", Scale::linear, "{:.4f}",
+    out += chart("Train loss (mean cross-entropy, nats)", Scale::linear, loss_text,
                  [](const MetricsRow& row) { return row.metrics.train_loss; });
     out += chart(
-        "Variance of the quantization, a step", Scale::logarithmic, "{:.4g}",
+        "Variance of the quantization, a step", Scale::logarithmic,
+        [](double y) { return fmt::format("{:.4g}", y); },
         [](const MetricsRow& row) { return row.metrics.variance; }, false,
         "sum of (x−l)(r−x) over the gradient, mean of the epoch's steps; no unit; 0 has no curve");
-    out += chart("Time an epoch (s)", Scale::from_zero, "{:.1f} s",
-                 [](const MetricsRow& row) { return row.seconds; });
+    out += chart("Time an epoch (s)", Scale::from_zero, seconds_text, time_of, false, "",
+                 "No time of an epoch is known.");
     return out;
 }
 
@@ -69,10 +70,9 @@ std::string results(const std::vector<RunRecord>& runs, const std::vector<std::s
         const std::string bits = runs[i].text("/bits_per_element");
         rows.push_back({labels[i], std::to_string(last.epoch), fmt::format("{:.2f} %", last.test_accuracy),
                         fmt::format("{:.2f} % ({})", best.test_accuracy, best.epoch),
-                        fmt::format("{:.4f}", last.test_loss), fmt::format("{:.4f}", last.train_loss),
+                        loss_text(last.test_loss), loss_text(last.train_loss),
                         fmt::format("{:.4g}", last.variance), bits.empty() ? "–" : bits,
-                        fmt::format("{:.1f} s", runs[i].mean_seconds()),
-                        fmt::format("{:.0f}", runs[i].last().images_per_second)});
+                        seconds_text(runs[i].mean_seconds()), speed_text(runs[i].last().images_per_second)});
     }
     return html_section(
         "Results after the last epoch",

@@ -3,7 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <set>
 
 #include "engine/error.h"
@@ -49,9 +51,17 @@ const MetricsRow& RunRecord::best() const {
 }
 
 double RunRecord::mean_seconds() const {
-    double sum = 0.0;
-    for (const MetricsRow& row : rows) sum += row.seconds;
-    return sum / static_cast<double>(rows.size());
+    double sum = 0.0, count = 0.0;
+    for (const MetricsRow& row : rows)
+        if (const double seconds = time_of(row); !std::isnan(seconds)) {
+            sum += seconds;
+            count += 1.0;
+        }
+    return sum / count;
+}
+
+double time_of(const MetricsRow& row) {
+    return row.images_per_second > 0.0 ? row.seconds : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::vector<std::pair<std::string, std::string>> RunRecord::options() const {

@@ -19,7 +19,7 @@ struct RunRecord {
 
     const MetricsRow& best() const;  // by test accuracy, the earliest; rows must not be empty
     const MetricsRow& last() const { return rows.back(); }
-    /// Of an epoch.
+    /// Of the epochs that have a time (time_of); NaN where none has.
     double mean_seconds() const;
     /// The options by name, as they would be typed.
     std::vector<std::pair<std::string, std::string>> options() const;
@@ -30,6 +30,10 @@ struct RunRecord {
     /// "50000 CIFAR-10 training images"; as much of it as is known.
     std::string training_data() const;
 };
+
+/// An epoch's seconds; NaN where the process that finished it trained none of it, because it was stopped and
+/// resumed behind its last step.
+double time_of(const MetricsRow& row);
 
 /// Throws a run error of one sentence for a folder without a config.json, and for files of another form.
 RunRecord read_run(const std::filesystem::path& folder);
