@@ -1,5 +1,6 @@
 // gradient_variance as a person runs it, and the plots of what it writes.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -143,6 +144,27 @@ TEST_F(GradientVariance, AFaultInTheTrainingEndsIt) {
     EXPECT_EQ(outcome.status, 1);
     EXPECT_NE(outcome.err.find("is not finite"), std::string::npos) << outcome.err;
     EXPECT_FALSE(exists("study/variance.csv"));
+}
+
+TEST_F(GradientVariance, ASignalEndsItWithWhatItHas) {
+    Program program(
+        GRADIENT_VARIANCE,
+        words("--data cifar --model simple --batch-size 16 --lr 0.001 --threads 2 --steps 1000000 "
+              "--codecs standard --output study"),
+        folder_.path());
+    ASSERT_TRUE(program.wait_for_output("step 50/"));
+    program.send(SIGINT);
+    const Outcome outcome = program.wait();
+    EXPECT_EQ(outcome.status, 130) << outcome.err;
+    const std::size_t steps = columns("study/variance.csv").at("step").size();
+    EXPECT_GE(steps, 50u);
+    EXPECT_NE(outcome.out.find("stopped after step " + std::to_string(steps) + " of 1000000"),
+              std::string::npos)
+        << outcome.out;
+    EXPECT_NE(bytes("study/config.json").find("\"steps\": " + std::to_string(steps) + ","),
+              std::string::npos);
+    EXPECT_TRUE(exists("study/averages.csv"));
+    EXPECT_TRUE(exists("study/variance.md"));
 }
 
 // The scripts with the first Python that has matplotlib.
