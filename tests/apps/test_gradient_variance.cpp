@@ -125,6 +125,7 @@ TEST_F(GradientVariance, RefusesWhatMakesNoSense) {
     expect_refused("--codecs standard:error-feedback", "error feedback");
     expect_refused("--codecs standard:error-feedback=true", "is a switch");
     expect_refused("--codecs standard,standard", "'standard' twice");
+    expect_refused("--codecs=", "--codecs was given an empty text");
     expect_refused("--steps 0", "from 1 to");
     expect_refused("--epochs 3", "unknown option --epochs");
     expect_refused("file", "unexpected argument");
