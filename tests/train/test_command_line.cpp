@@ -197,6 +197,7 @@ TEST(CommandLine, RefusesBadValues) {
 TEST(CommandLine, RefusesContradictions) {
     expect_refused("--momentum 0 --nesterov", "no meaning with --momentum 0");
     expect_refused("--lr=", "--lr was given an empty text");
+    expect_refused("--quant terngrad --levels 4", "a choice of levels; terngrad is none");
     expect_refused("--optimizer standard --quant standard", "plain SGD");
     expect_refused("--optimizer quantization", "needs --quant");
     expect_refused("--lr-schedule cosine --milestones 1,2", "multistep");
