@@ -153,6 +153,14 @@ TEST_F(CifarTrain, ErrorFeedbackThatGrewIsNamedWhereverItShows) {
     }
 }
 
+TEST_F(CifarTrain, AFolderIsAnsweredWithItsCheckpoint) {
+    run_well(training("--max-steps 1 --output out"));
+    for (const char* option : {"--resume", "--eval"})
+        expect_failure(std::string(option) + " out", 2,
+                       "out is a folder; the checkpoint in it is out/checkpoint.safetensors");
+    expect_failure("--eval cifar", 1, "it is not a regular file");
+}
+
 TEST_F(CifarTrain, WeightsThatAreNotFiniteAreNeitherSavedNorDumped) {
     expect_failure("--data cifar --model simple --batch-size 16 --lr 1000 --max-steps 4 --dump-step dump", 1,
                    "nothing was dumped");
