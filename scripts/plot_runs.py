@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from plotting import numbers, plt, read_csv, save, style
+from plotting import numbers, read_csv, save, style, subplots
 
 # Say nothing about what a run computes.
 LEFT_OUT = {"output", "log-interval", "save-every", "save-model", "max-steps", "threads", "device", "data"}
@@ -92,7 +92,7 @@ def main():
     runs = [read_run(folder) for folder in arguments.folders if folder not in early]
     texts = [f"{text}  ({run['test_accuracy'][-1]:.2f} %)" for run, text in zip(runs, labels(runs))]
     rows = 2 if arguments.loss else 1
-    figure, axes = plt.subplots(rows, 1, figsize=(7, 4.2 * rows), squeeze=False, sharex=True)
+    figure, axes = subplots(rows, 1, figsize=(7, 4.2 * rows), squeeze=False, sharex=True)
     draw(axes[0][0], runs, texts, "test_accuracy")
     axes[0][0].set_ylabel("test accuracy (%)")
     # Beside the plot, where no curve can run under it.

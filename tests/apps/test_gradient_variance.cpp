@@ -255,6 +255,20 @@ TEST_F(Plots, LeaveOutRunsWithoutAnEpoch) {
     EXPECT_TRUE(exists("runs.svg"));
 }
 
+TEST_F(Plots, SayWhichPythonLacksMatplotlib) {
+    run_well(training("--epochs 1 --output one"));
+    std::filesystem::create_directory(in("first"));
+    std::ofstream(in("first/matplotlib.py")) << "raise ImportError\n";
+    const auto plot_without = [&](const std::string& script, const std::string& arguments) {
+        std::vector<std::string> all = words(arguments);
+        all.insert(all.begin(), {"/usr/bin/env", "python3", std::string(SCRIPTS) + "/" + script});
+        return plot_with("PYTHONPATH=first", all);
+    };
+    for (const char* script : {"plot_runs.py", "plot_variance.py"})
+        EXPECT_EQ(plot_without(script, "--help").status, 0) << script;
+    expect_complaint(plot_without("plot_runs.py", "one"), "python3 has no matplotlib");
+}
+
 TEST_F(Plots, NeedRuns) {
     run_well(training("--max-steps 1 --output short"));
     for (const char* folders : {"short", "absent", "short absent"})
