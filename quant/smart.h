@@ -7,6 +7,10 @@
 // element of the
 // bucket is then rounded to one of its two neighbours, r with probability (x-l)/(r-l); an element equal to a
 // point stays. A bucket with at most k distinct candidates has just these as its points.
+//
+// Rounding is done in floats, scaled by a power of two that brings the bucket's largest magnitude near 1: r
+// if (x-l) + (r-l) U >= r-l. Its three roundings put the expected value off by at most 2^-22 (r-l), and
+// between points closer than 2^-100 of that magnitude more is rounded to l.
 #pragma once
 
 #include <utility>
@@ -39,15 +43,20 @@ struct Smart {
     static constexpr std::int64_t kMaxLevels = 256;
     static constexpr std::int64_t kFewLevels = 16;
     static constexpr std::int64_t kMinCandidates = 512;
+    /// Scaled: what a gap counts as at least, so that an element equal to a point stays where points that
+    /// differ have become equal.
+    static constexpr float kLeastGap = 0x1p-100f;
 
     using Measure = Extent;
 
     struct Fit {
         std::int64_t count;
         bool finite;
+        /// Of the largest magnitude.
+        PowerOfTwo scale;
         /// Ascending; entries behind the last point repeat it.
         float points[kMaxLevels + 1];
-        /// The points but the last, then infinities: what a binary search for the left neighbour runs over.
+        /// The points, then infinities: what a binary search for the left neighbour runs over.
         float search[kMaxLevels];
     };
 
@@ -153,13 +162,14 @@ struct Smart {
             }
             fit.count = kept;
             fit.finite = true;
+            fit.scale = power_of(larger(-fit.points[0], last));
         }
         group.barrier();
         const std::int64_t kept = fit.count;
         const float last = fit.points[kept - 1];
         float *const points = fit.points, *const search = fit.search;
         group.for_each(kMaxLevels, [=](std::int64_t i) {
-            search[i] = i == 0 || i < kept - 1 ? points[i] : std::numeric_limits<float>::infinity();
+            search[i] = i < kept ? points[i] : std::numeric_limits<float>::infinity();
         });
         group.for_each(kMaxLevels + 1 - kept, [=](std::int64_t i) { points[kept + i] = last; });
         group.barrier();
@@ -208,7 +218,7 @@ struct Smart {
         std::int32_t at;
     };
 
-    /// Few points: each that is reached, but the first and the last, replaces the neighbours found so far.
+    /// Few points: each that is reached, but the first, replaces the neighbours found so far.
     struct FewPoints {
         float search[kFewLevels], points[kFewLevels + 1];
 
@@ -217,7 +227,7 @@ struct Smart {
             for (int j = 0; j <= kFewLevels; ++j) points[j] = fit.points[j];
         }
         QSTEP_HOST_DEVICE Neighbours around(float x) const {
-            return replaced(x, std::make_integer_sequence<int, kFewLevels - 2>{});
+            return replaced(x, std::make_integer_sequence<int, kFewLevels - 1>{});
         }
 
       private:
@@ -258,21 +268,22 @@ struct Smart {
     template <typename Points>
     class Rounder {
       public:
-        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : points_(fit) {}
+        QSTEP_HOST_DEVICE explicit Rounder(const Fit& fit) : points_(fit), scale_(fit.scale) {}
 
-        QSTEP_HOST_DEVICE double operator()(float x, std::uint32_t word, Point& code) const {
+        QSTEP_HOST_DEVICE float operator()(float x, std::uint32_t word, Point& code) const {
             const Neighbours near = points_.around(x);
-            const float left = near.left, right = near.right;
-            const double gap = static_cast<double>(right) - left, offset = static_cast<double>(x) - left;
-            const double raised = offset + gap * wide_uniform(word);
-            const bool up = raised >= gap;
-            code = {up ? right : left, static_cast<std::uint32_t>(near.at + up)};
-            return offset * (static_cast<double>(right) - x);
+            const float left = near.left * scale_.inverse, right = near.right * scale_.inverse;
+            const float value = x * scale_.inverse, offset = value - left;
+            const float gap = larger(right - left, kLeastGap);
+            const bool up = offset + gap * uniform_from_bits(word) >= gap;
+            code = {up ? near.right : near.left, static_cast<std::uint32_t>(near.at + up)};
+            return offset * (right - value);
         }
-        static QSTEP_HOST_DEVICE double scale() { return 1.0; }
+        QSTEP_HOST_DEVICE double scale() const { return static_cast<double>(scale_.power) * scale_.power; }
 
       private:
         Points points_;
+        PowerOfTwo scale_;
     };
 };
 

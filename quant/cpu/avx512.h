@@ -172,10 +172,9 @@ __attribute__((target("avx512f"))) inline void first_four_stages_avx512(float* x
 }
 
 /// The stages h = 1 .. 64 of 128 elements.
-__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* x) {
-    __m512 y[8];
+__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(__m512 (&y)[8]) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) y[i] = first_four_stages_avx512(_mm512_loadu_ps(x + 16 * i));
+    for (int i = 0; i < 8; ++i) y[i] = first_four_stages_avx512(y[i]);
 #pragma GCC unroll 3
     for (int apart = 1; apart < 8; apart *= 2)
 #pragma GCC unroll 8
@@ -185,6 +184,12 @@ __attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* 
                 y[i] = _mm512_add_ps(a, b);
                 y[i + apart] = _mm512_sub_ps(a, b);
             }
+}
+__attribute__((target("avx512f"))) inline void first_seven_stages_avx512(float* x) {
+    __m512 y[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) y[i] = _mm512_loadu_ps(x + 16 * i);
+    first_seven_stages_avx512(y);
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) _mm512_storeu_ps(x + 16 * i, y[i]);
 }

@@ -34,7 +34,7 @@ struct BucketKernels {
                    const std::uint8_t* from, int bits);
 };
 
-/// Defines `BucketKernels<Algorithm> kernels_for(Isa)`.
+/// Defines the steps of `Algorithm` but rounding for one instruction set.
 #define QSTEP_BUCKET_VARIANT(isa, attributes)                                                             \
     attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                         \
         SimdGroupOf<Isa::isa> group;                                                                      \
@@ -44,15 +44,6 @@ struct BucketKernels {
                               std::int64_t n, const FitContext& context) {                                \
         SimdGroupOf<Isa::isa> group;                                                                      \
         Algorithm::fit(group, fit, measure, x, n, context);                                               \
-    }                                                                                                     \
-    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n,  \
-                                  const Draws& draws, bool past_caches) {                                 \
-        SimdGroupOf<Isa::isa> group;                                                                      \
-        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);                \
-        alignas(64) float values[kChunk];                                                                 \
-        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);                \
-        group.stream(out, values, n);                                                                     \
-        return spread;                                                                                    \
     }                                                                                                     \
     attributes double encode_##isa(const Algorithm::Fit& fit, std::uint8_t* to, int bits, const float* x, \
                                    std::int64_t n, const Draws& draws) {                                  \
@@ -64,7 +55,19 @@ struct BucketKernels {
         SimdGroupOf<Isa::isa> group;                                                                      \
         return decode_chunk<Algorithm>(group, out, n, words, parameters, from, bits);                     \
     }
-#define QSTEP_BUCKET_KERNELS()                                                                     \
+/// And rounding.
+#define QSTEP_ROUND_VARIANT(isa, attributes)                                                             \
+    attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
+                                  const Draws& draws, bool past_caches) {                                \
+        SimdGroupOf<Isa::isa> group;                                                                     \
+        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);               \
+        alignas(64) float values[kChunk];                                                                \
+        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);               \
+        group.stream(out, values, n);                                                                    \
+        return spread;                                                                                   \
+    }
+/// Defines `BucketKernels<Algorithm> kernels_for(Isa)` where rounding is there.
+#define QSTEP_BUCKET_KERNELS_BUT_ROUNDING()                                                        \
     QSTEP_FOR_EACH_ISA(QSTEP_BUCKET_VARIANT)                                                       \
     BucketKernels<Algorithm> kernels_for(Isa isa) {                                                \
         switch (isa) {                                                                             \
@@ -77,6 +80,9 @@ struct BucketKernels {
         }                                                                                          \
         return {measure_baseline, fit_baseline, round_baseline, encode_baseline, decode_baseline}; \
     }
+#define QSTEP_BUCKET_KERNELS()              \
+    QSTEP_FOR_EACH_ISA(QSTEP_ROUND_VARIANT) \
+    QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
 
 /// What the phases of one quantize() call share.
 struct Call {
@@ -194,18 +200,23 @@ class BucketCodec : public GradientCodec {
     static constexpr std::int64_t kMostHeaderWords = 256;
     /// Small buckets from memory: how far ahead of its use a bucket is asked for.
     static constexpr std::int64_t kAhead = 2;
+    /// Threads take whole buckets where each has as many of them.
+    static constexpr std::int64_t kBucketsForEach = 4;
     /// 2 MiB of gradient.
     static constexpr std::int64_t kWaveChunks = 64;
 
     std::size_t workspace_bytes(const Context& context) const {
-        return static_cast<std::size_t>(scratch_stride_ * context.threads());
+        return static_cast<std::size_t>(scratch_stride_ *
+                                        std::min<std::int64_t>(context.threads(), buckets_.count()));
     }
 
-    FitContext fit_context(const Call& call, std::int64_t bucket, int thread) const {
+    /// Each thread has its scratch memory, or each bucket if there are fewer.
+    FitContext fit_context(const Call& call, std::int64_t bucket) const {
+        const std::int64_t place = buckets_.count() < call.threads ? bucket : omp_get_thread_num();
         const std::int64_t candidates =
             candidates_ ? candidates_(buckets_.length(bucket), settings().smart_candidates_percent) : 0;
         return {settings().seed, call.step,  parameters_,
-                bucket,          candidates, call.scratch + thread * scratch_stride_};
+                bucket,          candidates, call.scratch + place * scratch_stride_};
     }
 
     Call begin(Context& context, const Tensor& out, const Tensor& in, const Tensor& step,
@@ -230,6 +241,8 @@ class BucketCodec : public GradientCodec {
     double for_each_fitted(const Call& call, const Finish& finish) {
         if (buckets_.small())
             small_buckets(call, finish);
+        else if (buckets_.count() >= kBucketsForEach * call.threads && buckets_.size <= kWaveChunks * kChunk)
+            middle_buckets(call, finish);
         else
             for (std::int64_t bucket = 0; bucket < buckets_.count(); bucket += buckets_per_wave_)
                 wave(call, bucket, std::min(bucket + buckets_per_wave_, buckets_.count()), finish);
@@ -251,14 +264,45 @@ class BucketCodec : public GradientCodec {
                     const std::int64_t begin = buckets_.begin(bucket), n = buckets_.length(bucket);
                     const float* x = call.in + begin;
                     if (call.past_caches && bucket + kAhead < last) fetch(x + kAhead * n, n);
-                    kernels_.fit(fit, kernels_.measure(x, n), x, n,
-                                 fit_context(call, bucket, omp_get_thread_num()));
+                    kernels_.fit(fit, kernels_.measure(x, n), x, n, fit_context(call, bucket));
                     total += finish(fit, bucket, begin, n);
                 }
                 spreads_[static_cast<std::size_t>(run)] = total;
             }
             end_streams();
         }
+    }
+
+    /// Each thread takes whole buckets, so none waits for another.
+    template <typename Finish>
+    void middle_buckets(const Call& call, const Finish& finish) {
+        const std::int64_t per_bucket = buckets_.chunks_per_bucket();
+#pragma omp parallel num_threads(call.threads)
+        {
+            Fit fit;
+#pragma omp for schedule(static) nowait
+            for (std::int64_t bucket = 0; bucket < buckets_.count(); ++bucket) {
+                const std::int64_t first = bucket * per_bucket, last = first + per_bucket;
+                Measure measure = measure_chunk(call, first);
+                for (std::int64_t chunk = first + 1; chunk < last; ++chunk)
+                    measure = Algorithm::merge_measures(measure, measure_chunk(call, chunk));
+                kernels_.fit(fit, measure, call.in + buckets_.begin(bucket), buckets_.length(bucket),
+                             fit_context(call, bucket));
+                for (std::int64_t chunk = first; chunk < last; ++chunk) finish_chunk(fit, chunk, finish);
+            }
+            end_streams();
+        }
+    }
+
+    Measure measure_chunk(const Call& call, std::int64_t chunk) const {
+        return kernels_.measure(call.in + buckets_.chunk_begin(chunk),
+                                std::max<std::int64_t>(0, buckets_.chunk_length(chunk)));
+    }
+    template <typename Finish>
+    void finish_chunk(const Fit& fit, std::int64_t chunk, const Finish& finish) {
+        const std::int64_t n = buckets_.chunk_length(chunk);
+        spreads_[static_cast<std::size_t>(chunk)] =
+            n > 0 ? finish(fit, chunk / buckets_.chunks_per_bucket(), buckets_.chunk_begin(chunk), n) : 0.0;
     }
 
     template <typename Finish>
@@ -269,9 +313,7 @@ class BucketCodec : public GradientCodec {
         {
 #pragma omp for schedule(static)
             for (std::int64_t chunk = begin; chunk < end; ++chunk)
-                measures_[static_cast<std::size_t>(chunk - begin)] =
-                    kernels_.measure(call.in + buckets_.chunk_begin(chunk),
-                                     std::max<std::int64_t>(0, buckets_.chunk_length(chunk)));
+                measures_[static_cast<std::size_t>(chunk - begin)] = measure_chunk(call, chunk);
 #pragma omp for schedule(dynamic)
             for (std::int64_t bucket = first; bucket < last; ++bucket) {
                 const auto at = static_cast<std::size_t>((bucket - first) * per_bucket);
@@ -280,15 +322,11 @@ class BucketCodec : public GradientCodec {
                     measure = Algorithm::merge_measures(measure, measures_[at + static_cast<std::size_t>(i)]);
                 kernels_.fit(fits_[static_cast<std::size_t>(bucket - first)], measure,
                              call.in + buckets_.begin(bucket), buckets_.length(bucket),
-                             fit_context(call, bucket, omp_get_thread_num()));
+                             fit_context(call, bucket));
             }
 #pragma omp for schedule(static) nowait
-            for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-                const std::int64_t at = buckets_.chunk_begin(chunk), n = buckets_.chunk_length(chunk);
-                const std::int64_t bucket = chunk / per_bucket;
-                spreads_[static_cast<std::size_t>(chunk)] =
-                    n > 0 ? finish(fits_[static_cast<std::size_t>(bucket - first)], bucket, at, n) : 0.0;
-            }
+            for (std::int64_t chunk = begin; chunk < end; ++chunk)
+                finish_chunk(fits_[static_cast<std::size_t>(chunk / per_bucket - first)], chunk, finish);
             end_streams();
         }
     }

@@ -3,8 +3,6 @@
 // with all of them. Results are the same bits.
 #pragma once
 
-#include <bit>
-
 #include "quant/cpu/simd_group.h"
 #include "quant/smart.h"
 
@@ -12,14 +10,19 @@ namespace qstep::quant::cpu {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
-/// The points, and what to look through for the left neighbour.
+/// A bucket's points, what to look through for the left neighbour, and, scaled, what rounding needs to know
+/// of the gap behind each.
 struct FewPoints16 {
-    __m512 search, left, right;
+    __m512 points, search, left, right, gap, shrink;
 
     explicit __attribute__((target("avx512f"))) FewPoints16(const Smart::Fit& fit)
-        : search(_mm512_loadu_ps(fit.search)),
-          left(_mm512_loadu_ps(fit.points)),
-          right(_mm512_loadu_ps(fit.points + 1)) {}
+        : points(_mm512_loadu_ps(fit.points)),
+          search(_mm512_loadu_ps(fit.search)),
+          shrink(_mm512_set1_ps(fit.scale.inverse)) {
+        left = _mm512_mul_ps(points, shrink);
+        right = _mm512_mul_ps(_mm512_loadu_ps(fit.points + 1), shrink);
+        gap = _mm512_max_ps(_mm512_sub_ps(right, left), _mm512_set1_ps(Smart::kLeastGap));
+    }
 
     /// Number of the left neighbour of each element of x.
     __attribute__((target("avx512f"))) __m512i find(__m512 x) const {
@@ -33,57 +36,57 @@ struct FewPoints16 {
         return at;
     }
 
-    /// Adds eight shares to lanes; returns which elements go up. words: in 32-bit lanes.
-    static __attribute__((target("avx512f"))) __mmask8 round_half(__m256 x, __m256 left, __m256 right,
-                                                                  __m256i words, double* lanes,
-                                                                  __mmask8 live) {
-        const __m512d l = _mm512_cvtps_pd(left), r = _mm512_cvtps_pd(right), v = _mm512_cvtps_pd(x);
-        const __m512d gap = _mm512_sub_pd(r, l), offset = _mm512_sub_pd(v, l);
-        const __m512d uniform = _mm512_mul_pd(_mm512_cvtepi32_pd(words), _mm512_set1_pd(0x1p-24));
-        const __m512d raised = _mm512_add_pd(offset, _mm512_mul_pd(gap, uniform));
-        const __m512d share = _mm512_mul_pd(offset, _mm512_sub_pd(r, v)), sum = _mm512_loadu_pd(lanes);
-        _mm512_storeu_pd(lanes, _mm512_mask_add_pd(sum, live, sum, share));
-        return _mm512_cmp_pd_mask(raised, gap, _CMP_GE_OQ);
-    }
-
-    static __attribute__((target("avx512f"))) __m256 upper(__m512 y) {
-        return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(y), 1));
-    }
-
-    /// Up to 16 elements, those that are `live`.
-    __attribute__((target("avx512f"))) void round(const float* x, const std::uint32_t* words, float* out,
-                                                  double* lanes, __mmask16 live) const {
-        const __m512 v = _mm512_maskz_loadu_ps(live, x);
-        const __m512i at = find(v), draws = _mm512_srli_epi32(_mm512_loadu_si512(words), 8);
-        const __m512 l = _mm512_permutexvar_ps(at, left), r = _mm512_permutexvar_ps(at, right);
-        const unsigned low =
-            round_half(_mm512_castps512_ps256(v), _mm512_castps512_ps256(l), _mm512_castps512_ps256(r),
-                       _mm512_castsi512_si256(draws), lanes, static_cast<__mmask8>(live));
-        const unsigned high = round_half(upper(v), upper(l), upper(r), _mm512_extracti64x4_epi64(draws, 1),
-                                         lanes + 8, static_cast<__mmask8>(live >> 8));
-        _mm512_mask_storeu_ps(out, live, _mm512_mask_blend_ps(static_cast<__mmask16>(high << 8 | low), l, r));
+    /// Rounds up to 16 elements, those that are `live`, and adds their shares to `sum`. past_caches: of 16 to
+    /// an address that suits it.
+    __attribute__((target("avx512f"))) __m512 round(const float* x, const std::uint32_t* words, float* out,
+                                                    __m512 sum, __mmask16 live, bool past_caches) const {
+        const __m512 raw = _mm512_maskz_loadu_ps(live, x), value = _mm512_mul_ps(raw, shrink);
+        const __m512i at = find(raw), draws = _mm512_srli_epi32(_mm512_loadu_si512(words), 8);
+        const __m512 space = _mm512_permutexvar_ps(at, gap);
+        const __m512 offset = _mm512_sub_ps(value, _mm512_permutexvar_ps(at, left));
+        const __m512 rest = _mm512_sub_ps(_mm512_permutexvar_ps(at, right), value);
+        const __m512 uniform = _mm512_mul_ps(_mm512_cvtepi32_ps(draws), _mm512_set1_ps(0x1p-24f));
+        const __m512 raised = _mm512_add_ps(offset, _mm512_mul_ps(space, uniform));
+        const __mmask16 up = _mm512_cmp_ps_mask(raised, space, _CMP_GE_OQ);
+        const __m512i code = _mm512_mask_add_epi32(at, up, at, _mm512_set1_epi32(1));
+        const __m512 rounded = _mm512_permutexvar_ps(code, points);
+        if (past_caches && live == 0xffff)
+            _mm512_stream_ps(out, rounded);
+        else
+            _mm512_mask_storeu_ps(out, live, rounded);
+        return _mm512_mask_add_ps(sum, live, sum, _mm512_mul_ps(offset, rest));
     }
 };
 
-/// round_to_values() for a finite fit of at most 16 points.
+/// round_to_values() for a finite fit of at most 16 points. past_caches: SimdGroupOf::stream().
 template <typename Group>
 __attribute__((target("avx512f"))) inline double round_to_few_points(Group& group, const Smart::Fit& fit,
                                                                      float* out, const float* x,
-                                                                     std::int64_t n, const Draws& draws) {
+                                                                     std::int64_t n, const Draws& draws,
+                                                                     bool past_caches) {
     const FewPoints16 points(fit);
-    return group.sum_rows(
+    const bool streams = past_caches && reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
+    const double spread = group.sum_tiles(
         n, draws,
-        [=](std::int64_t i, const std::uint32_t* words, double* lanes, std::int64_t count)
+        [=](std::int64_t tile, std::int64_t size, const std::uint32_t* words, float* lanes)
             __attribute__((target("avx512f"))) {
-                const unsigned live = count >= 16 ? 0xffffu : (1u << count) - 1u;
-                points.round(x + i, words, out + i, lanes, static_cast<__mmask16>(live));
+                for (std::int64_t lane = 0; lane < std::min(size, kSumLanes); lane += 16) {
+                    __m512 sum = _mm512_loadu_ps(lanes + lane);
+                    for (std::int64_t i = lane; i < size; i += kSumLanes) {
+                        const unsigned live = size - i >= 16 ? 0xffffu : (1u << (size - i)) - 1u;
+                        sum = points.round(x + tile + i, words + i, out + tile + i, sum,
+                                           static_cast<__mmask16>(live), streams);
+                    }
+                    _mm512_storeu_ps(lanes + lane, sum);
+                }
             });
+    return spread * fit.scale.power * fit.scale.power;
 }
 
 #else
 
 template <typename Group>
-double round_to_few_points(Group&, const Smart::Fit&, float*, const float*, std::int64_t, const Draws&);
+double round_to_few_points(Group&, const Smart::Fit&, float*, const float*, std::int64_t, const Draws&, bool);
 
 #endif
 

@@ -1,6 +1,7 @@
 #include "quant/cpu/hadamard_kernels.h"
 
 #include "quant/cpu/codes.h"
+#include "quant/cpu/hadamard_512.h"
 
 namespace qstep::quant::cpu {
 
@@ -40,6 +41,9 @@ inline bool decode_whole(Group& group, float* out, const std::uint32_t* words, c
     attributes double quantize_##isa(float* out, const float* x, const WholeHadamard& bucket,                \
                                      const Parameters& parameters, const Draws& draws, bool past_caches) {   \
         SimdGroupOf<Isa::isa> group;                                                                         \
+        if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                             \
+            if (bucket.n == 512 && bucket.signs.first % Signs::kRun == 0)                                    \
+                return quantize_512(group, out, x, bucket.y, parameters, draws, bucket.signs, past_caches);  \
         float* const to = past_caches ? bucket.y : out;                                                      \
         const double spread = Hadamard::quantize(group, to, x, bucket.n, bucket.y, bucket.padded,            \
                                                  parameters, draws, bucket.signs);                           \

@@ -73,16 +73,13 @@ class SimdGroupOf {
         return total.fold(n);
     }
 
-    /// The same sum of doubles, kRow terms at a time: row(i, words, lanes, count) adds those of the elements
-    /// i .. i + count - 1 < i + kRow to lanes, in turn; `words` are theirs, and kRow can be read.
-    static constexpr std::int64_t kRow = 16;
-    template <typename Row>
-    static double sum_rows(std::int64_t n, const Draws& draws, Row row) {
-        DoubleSum total;
-        double* const lanes = total.cleared_lanes();
+    /// The same sum of floats, a tile at a time: f(i, size, words, lanes) adds the terms of the elements
+    /// i .. i + size - 1, whose words are `words`, to the kSumLanes lanes. 15 more words can be read.
+    template <typename F>
+    static double sum_tiles(std::int64_t n, const Draws& draws, F f) {
+        FloatSum total;
         for_each_tile(n, draws, [&](std::int64_t tile, std::int64_t size, const std::uint32_t* words) {
-            for (std::int64_t i = 0; i < size; i += kRow)
-                row(tile + i, words + i, lanes + i % kSumLanes, std::min(kRow, size - i));
+            f(tile, size, words, total.lanes_for(tile));
         });
         return total.fold(n);
     }
@@ -95,9 +92,8 @@ class SimdGroupOf {
         const auto skip = static_cast<std::int64_t>(signs.first % Signs::kRun);
         for (std::int64_t begin = -skip; begin < n; begin += run) {
             const std::uint64_t index = (signs.first + static_cast<std::uint64_t>(begin)) / Signs::kRun;
-            const std::uint32_t* const words = sign_words_.of(signs.stream, index / 4);
             std::uint32_t own[per_word];
-            std::copy_n(words + index % 4 * Signs::kWords, per_word, own);
+            std::copy_n(sign_words(signs.stream, index), per_word, own);
             for (std::int64_t bit = 0; bit < 32; ++bit) {
                 const std::int64_t row = begin + bit * per_word;
                 if (row >= 0 && row + per_word <= n) {
@@ -109,6 +105,11 @@ class SimdGroupOf {
                 }
             }
         }
+    }
+
+    /// The words of a run of signs, until the next are asked for.
+    const std::uint32_t* sign_words(const RandomStream& stream, std::uint64_t run) {
+        return sign_words_.of(stream, run / 4) + run % 4 * Signs::kWords;
     }
 
     static void walsh_hadamard(float* x, std::int64_t n, std::int64_t from) {
@@ -139,17 +140,13 @@ class SimdGroupOf {
     template <typename F>
     static void count(std::uint32_t* counts, std::int64_t size, std::int64_t n, F f) {
         std::fill(counts, counts + 2 * size, 0u);
-        std::int32_t cell[kDrawTile];
+        std::uint32_t place[kDrawTile];
         for (std::int64_t tile = 0; tile < n; tile += kDrawTile) {
-            const std::int64_t tile_size = std::min(kDrawTile, n - tile);
+            const auto tile_size = static_cast<std::int32_t>(std::min(kDrawTile, n - tile));
 #pragma omp simd
-            for (std::int64_t i = 0; i < tile_size; ++i) cell[i] = f(tile + i);
-            std::int64_t i = 0;
-            for (; i + 1 < tile_size; i += 2) {
-                ++counts[2 * cell[i]];
-                ++counts[2 * cell[i + 1] + 1];
-            }
-            if (i < tile_size) ++counts[2 * cell[i]];
+            for (std::int32_t i = 0; i < tile_size; ++i)
+                place[i] = static_cast<std::uint32_t>(2 * f(tile + i) + (i & 1));
+            for (std::int32_t i = 0; i < tile_size; ++i) ++counts[place[i]];
         }
         for (std::int64_t c = 0; c < size; ++c) counts[c] = counts[2 * c] + counts[2 * c + 1];
     }
@@ -232,11 +229,6 @@ class SimdGroupOf {
     /// The lanes of a sum of doubles.
     class DoubleSum {
       public:
-        /// For terms that are added to them directly.
-        double* cleared_lanes() {
-            clear(lanes_);
-            return lanes_;
-        }
         /// `count` <= kDrawTile more terms f(i); there are `from` so far.
         template <typename F>
         void add(std::int64_t from, std::int64_t count, F f) {
@@ -267,6 +259,14 @@ class SimdGroupOf {
     /// And of floats.
     class FloatSum {
       public:
+        /// For the terms of a tile that are added to them directly; there are `from` so far.
+        float* lanes_for(std::int64_t from) {
+            if (from % (kFloatTerms * kSumLanes) == 0) {
+                if (from > 0) close();
+                clear(parts_);
+            }
+            return parts_;
+        }
         /// Rows of lanes are added two at a time, which halves what goes to memory and back.
         template <typename F>
         void add(std::int64_t from, std::int64_t count, F f) {

@@ -9,56 +9,47 @@ namespace qstep::quant::cpu {
 
 namespace {
 
+/// Both solvers round alike.
+#define QSTEP_ROUND_TO_POINTS_VARIANT(isa, attributes)                                               \
+    attributes double round_##isa(const Smart::Fit& fit, float* out, const float* x, std::int64_t n, \
+                                  const Draws& draws, bool past_caches) {                            \
+        SimdGroupOf<Isa::isa> group;                                                                 \
+        if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                     \
+            if (fit.finite && fit.count <= Smart::kFewLevels)                                        \
+                return round_to_few_points(group, fit, out, x, n, draws, past_caches);               \
+        if (!past_caches) return round_to_values<Smart>(group, fit, out, x, n, draws);               \
+        alignas(64) float values[kChunk];                                                            \
+        const double spread = round_to_values<Smart>(group, fit, values, x, n, draws);               \
+        group.stream(out, values, n);                                                                \
+        return spread;                                                                               \
+    }
+QSTEP_FOR_EACH_ISA(QSTEP_ROUND_TO_POINTS_VARIANT)
+
 namespace sorted {
 using Algorithm = Smart;
-QSTEP_BUCKET_KERNELS()
+QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
 }  // namespace sorted
 
 namespace counted {
 using Algorithm = SmartHistogram;
-QSTEP_BUCKET_KERNELS()
+QSTEP_BUCKET_KERNELS_BUT_ROUNDING()
 }  // namespace counted
-
-/// Both solvers round alike.
-#define QSTEP_ROUND_VARIANT(isa, attributes)                                                         \
-    attributes double round_##isa(const Smart::Fit& fit, float* out, const float* x, std::int64_t n, \
-                                  const Draws& draws, bool past_caches) {                            \
-        SimdGroupOf<Isa::isa> group;                                                                 \
-        alignas(64) float values[kChunk];                                                            \
-        float* const to = past_caches ? values : out;                                                \
-        double spread;                                                                               \
-        if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                     \
-            spread = fit.finite && fit.count <= Smart::kFewLevels                                    \
-                         ? round_to_few_points(group, fit, to, x, n, draws)                          \
-                         : round_to_values<Smart>(group, fit, to, x, n, draws);                      \
-        else                                                                                         \
-            spread = round_to_values<Smart>(group, fit, to, x, n, draws);                            \
-        if (past_caches) group.stream(out, to, n);                                                   \
-        return spread;                                                                               \
-    }
-QSTEP_FOR_EACH_ISA(QSTEP_ROUND_VARIANT)
-
-template <typename Kernels>
-Kernels with_round(Kernels kernels, Isa isa) {
-    kernels.round = isa == Isa::avx512 ? round_avx512 : isa == Isa::avx2 ? round_avx2 : round_baseline;
-    return kernels;
-}
 
 }  // namespace
 
 std::unique_ptr<GradientCodec> make_smart(Context& context, const CodecSettings& settings, std::int64_t count,
                                           Isa isa) {
     if (settings.solver == Solver::histogram)
-        return std::make_unique<BucketCodec<SmartHistogram>>(
-            context, settings, count, with_round(counted::kernels_for(isa), isa), nullptr,
-            SmartHistogram::scratch_bytes(settings.levels));
+        return std::make_unique<BucketCodec<SmartHistogram>>(context, settings, count,
+                                                             counted::kernels_for(isa), nullptr,
+                                                             SmartHistogram::scratch_bytes(settings.levels));
     const auto candidate_count = Smart::candidates_of(settings.solver);
     const Buckets buckets(count, settings.bucket_size);
     const std::int64_t candidates = candidate_count(buckets.size, settings.smart_candidates_percent);
     const std::int64_t scratch = Smart::scratch_bytes(candidates, settings.levels);
     check_smart_scratch(scratch, candidates, settings);
-    return std::make_unique<BucketCodec<Smart>>(
-        context, settings, count, with_round(sorted::kernels_for(isa), isa), candidate_count, scratch);
+    return std::make_unique<BucketCodec<Smart>>(context, settings, count, sorted::kernels_for(isa),
+                                                candidate_count, scratch);
 }
 
 }  // namespace qstep::quant::cpu

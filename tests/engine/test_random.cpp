@@ -36,9 +36,9 @@ TEST(Philox, KnownAnswers) {
          {0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}},
     };
     for (const auto& [counter, key, seven, ten] : known) {
-        EXPECT_EQ(std::to_array(
-                      philox4x32<7>(counter[0], counter[1], counter[2], counter[3], key[0], key[1]).word),
-                  seven);
+        EXPECT_EQ(
+            std::to_array(philox4x32<7>(counter[0], counter[1], counter[2], counter[3], key[0], key[1]).word),
+            seven);
         EXPECT_EQ(std::to_array(
                       philox4x32<10>(counter[0], counter[1], counter[2], counter[3], key[0], key[1]).word),
                   ten);

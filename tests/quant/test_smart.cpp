@@ -155,7 +155,8 @@ TEST(Smart, RoundsToTheNeighboursWithTheirProbabilities) {
             }
             variance += (x[i] - left) * (right - x[i]);
         }
-        EXPECT_NEAR(result.variance, variance, 1e-12 * variance + 1e-30);
+        // Products of scaled floats, at most eight of them added as such.
+        EXPECT_NEAR(result.variance, variance, 1e-6 * variance);
     }
 }
 
