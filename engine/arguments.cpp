@@ -35,6 +35,7 @@ void check_values(const std::vector<ProgramOption>& options, const std::vector<s
         if (option == options.end()) continue;
         if (option->value.empty() && equals != std::string::npos)
             fail_usage("--{} is a switch and takes no value", name);
+        if (equals + 1 == argument.size()) fail_usage("--{} was given an empty text", name);
         if (option->value.empty() || equals != std::string::npos) continue;
         if (i + 1 == arguments.size()) fail_usage("--{} needs a value", name);
         if (arguments[i + 1].starts_with("--"))

@@ -110,7 +110,10 @@ void check_meaning(const std::vector<std::string>& given, const CodecSettings& s
     for (const CodecOption& option : codec_options())
         if (option.has_meaning && !option.has_meaning(settings) &&
             std::ranges::find(given, option.name) != given.end())
-            fail_usage("--{} has no meaning without {}", option.name, option.needs);
+            fail_usage("--{} has no meaning without {}{}", option.name, option.needs,
+                       std::string_view(option.needs).starts_with("--")
+                           ? ""
+                           : fmt::format("; {} is none", name_of(settings.kind)));
 }
 
 std::string text_of(const CodecOptionValue& value) {

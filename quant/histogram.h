@@ -211,7 +211,7 @@ struct SmartHistogram : Smart {
         group.for_each(kStretches, [=](std::int64_t b) {
             const std::uint64_t total = s.stretch[kStretches].weight;
             Moments up_to = s.stretch[b];
-            std::uint64_t m = b == 0 ? 0 : up_to.weight * last / total + 1;
+            std::uint64_t m = b == 0 ? 0 : up_to.weight * last / total + 1, next = m * total;
             std::int64_t taken = -1;
             for (std::int64_t cell = b * kStretch; cell < grid.end_of(b); ++cell) {
                 const std::uint32_t elements = s.counts[cell];
@@ -219,7 +219,7 @@ struct SmartHistogram : Smart {
                 taken = elements > 0 ? cell : taken;
                 s.counts[cell] = static_cast<std::uint32_t>(up_to.count);
                 s.sums[cell] = up_to.sum;
-                for (; m < last && up_to.weight * last >= m * total; ++m)
+                for (; m < last && up_to.weight * last >= next; ++m, next += total)
                     put_candidate(s, m, taken >= 0 ? taken : cell, up_to);
                 if (cell == grid.top) put_candidate(s, last, cell, up_to);
             }

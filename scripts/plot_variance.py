@@ -4,7 +4,7 @@ import argparse
 import os
 import statistics
 
-from plotting import COLOURS, numbers, plt, read_csv, save, style
+from plotting import COLOURS, numbers, read_csv, save, style, subplots
 
 UNIT = r"variance $\Sigma\,(x-\ell)(r-x)$ added to the gradient"
 WINDOW = 10  # steps of the running mean
@@ -23,7 +23,7 @@ def per_step(folder):
     steps = numbers(table, "step", path)
     columns = [name for name in table if name not in ("step", "loss", "squared_norm")]
     columns.sort(key=lambda name: -statistics.fmean(numbers(table, name, path)))
-    figure, axes = plt.subplots(figsize=(8, 5))
+    figure, axes = subplots(figsize=(8, 5))
     squared_norm = running_mean(numbers(table, "squared_norm", path))
     axes.plot(steps, squared_norm, color="0.7", linewidth=4, label="|g|², the gradient itself")
     for i, name in enumerate(columns):
@@ -44,7 +44,7 @@ def averages(folder):
     table = read_csv(path)
     means = numbers(table, "mean_variance", path)
     order = sorted(range(len(means)), key=lambda i: means[i])
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.5 * len(means)))
+    figure, axes = subplots(figsize=(8, 1.2 + 0.5 * len(means)))
     for place, i in enumerate(order):
         axes.plot(means[i], place, "o", color=COLOURS[0], markersize=8, label="measured here" if place == 0 else None)
         axes.annotate(f"{means[i]:.3g}", (means[i], place), xytext=(0, 7), textcoords="offset points", ha="center",

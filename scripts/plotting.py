@@ -2,20 +2,24 @@
 import csv
 import sys
 
-try:
-    import matplotlib
-except ImportError:
-    sys.exit("matplotlib is missing: apt-get install python3-matplotlib")
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
-
 # Okabe and Ito, "Color universal design", 2008, without its yellow, which is faint on white: told apart with every
 # kind of colour vision.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 LINES = ["-", "--", ":", "-."]
 
-plt.rcParams.update({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False,
-                     "axes.spines.right": False, "savefig.dpi": 150, "svg.hashsalt": "qstep"})
+
+def subplots(*arguments, **options):
+    """Those of matplotlib.pyplot. Only here is matplotlib needed: --help goes without, and so does what ends before."""
+    try:
+        import matplotlib
+    except ImportError:
+        sys.exit(f"{sys.executable} has no matplotlib; Debian's python3-matplotlib is for /usr/bin/python3")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt  # after the backend is chosen
+
+    plt.rcParams.update({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False,
+                         "axes.spines.right": False, "savefig.dpi": 150, "svg.hashsalt": "qstep"})
+    return plt.subplots(*arguments, **options)
 
 
 def style(index):

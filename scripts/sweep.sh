@@ -10,8 +10,9 @@
 #
 # CIFAR_TRAIN, where it is set, names the program to run; then nothing is installed or built.
 #
-# A run that fails does not keep the others from running: the page compares those that finished an epoch, and the
-# status is 1. Ctrl-C ends the sweep; the page is then made of what there is.
+# Options are checked before anything is trained. A run that fails does not keep the others from running: the page
+# compares those that finished an epoch, and the status is 1. Ctrl-C ends the sweep; the page is then made of what
+# there is.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -20,14 +21,14 @@ output=""
 options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --codecs=*) codecs="${1#*=}" ;;
-        --output=*) output="${1#*=}" ;;
+        --codecs=* | --output=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;;
         --codecs | --output)
             [ $# -ge 2 ] || fail "$1 needs a value."
+            [ -n "$2" ] || fail "$1 was given an empty text."
             if [ "$1" = --codecs ]; then codecs="$2"; else output="$2"; fi
             shift
             ;;
-        --help)
+        -h | --help)
             sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
             exit 0
             ;;
@@ -39,6 +40,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$output" ] || output="runs/sweep-$(date +%Y%m%d-%H%M%S)"
+# What follows a dash would be read as an option.
+[[ "$output" != -* ]] || output="./$output"
 [ ! -e "$output" ] || [ -z "$(ls -A "$output")" ] || fail "$output is not empty; choose another --output."
 
 profile=(--model resnet_20 --epochs 2 --batch-size 128 --lr 0.4 --lr-schedule onecycle --precision bf16)
@@ -57,22 +60,36 @@ if [ -z "${CIFAR10_DIR:-}" ] && [ -d "$root/data/cifar-10-batches-bin" ]; then
     export CIFAR10_DIR="$root/data"
 fi
 
-interrupted=""
-trap 'interrupted=yes' INT TERM
-failed=()
-finished=()
-IFS=, read -r -a list <<<"$codecs"
-for codec in "${list[@]}"; do
-    IFS=: read -r -a parts <<<"$codec"
+# train CODEC [OPTIONS]: options behind those of the sweep.
+train() {
+    local parts part arguments
+    IFS=: read -r -a parts <<<"$1"
     arguments=(--quant "${parts[0]:-}")
     for part in "${parts[@]:1}"; do
         if [[ "$part" == *=* ]]; then arguments+=("--${part%%=*}" "${part#*=}"); else arguments+=("--$part"); fi
     done
+    "$program" "${profile[@]}" ${options[@]+"${options[@]}"} "${arguments[@]}" "${@:2}"
+}
+
+IFS=, read -r -a list <<<"$codecs"
+names=,
+for codec in "${list[@]}"; do
+    [[ "$names" != *",$codec,"* ]] || fail "--codecs names '$codec' twice."
+    names+="$codec,"
+    # Where no data are, the program ends behind the check of its options, with the status 2 if it is these.
+    said="$(train "$codec" --data /dev/null 2>&1)" && status=0 || status=$?
+    [ "$status" -ne 2 ] || fail "With ${codec:-an empty name}: ${said##*cifar_train: }"
+done
+
+interrupted=""
+trap 'interrupted=yes' INT TERM
+failed=()
+finished=()
+for codec in "${list[@]}"; do
     folder="$output/${codec//[:=]/-}"
     echo
     echo "== $codec"
-    "$program" "${profile[@]}" ${options[@]+"${options[@]}"} "${arguments[@]}" --output "$folder" ||
-        failed+=("$codec")
+    train "$codec" --output "$folder" || failed+=("$codec")
     if [ -e "$folder/metrics.csv" ]; then finished+=("$folder"); fi
     [ -z "$interrupted" ] || break
 done

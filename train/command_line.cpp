@@ -50,6 +50,8 @@ void check_consistency(CommandLine& line) {
     }
     if (options.tf32 && (options.no_cuda || device.kind == DeviceKind::cpu))
         fail_usage("--precision tf32 is for GPUs; on the CPU use fp32 or bf16");
+    if (line.has("nesterov") && options.nesterov && options.momentum == 0.0)
+        fail_usage("--nesterov is a form of momentum; it has no meaning with --momentum 0");
     if (line.has("histogram-interval") && !options.tensorboard)
         fail_usage("--histogram-interval has no meaning without --tensorboard");
     validate(options.codec);

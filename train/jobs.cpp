@@ -123,11 +123,19 @@ void check_nothing_newer(const RunFolder& folder, const std::string& resumed, co
             resumed, progress.step, folder.checkpoint().string(), beside->progress().step);
 }
 
+void check_is_no_folder(const std::string& checkpoint) {
+    const RunFolder folder{checkpoint};
+    std::error_code error;
+    if (std::filesystem::is_regular_file(folder.checkpoint(), error))
+        fail_usage("{} is a folder; the checkpoint in it is {}", checkpoint, folder.checkpoint().string());
+}
+
 int train(const CommandLine& command_line, const std::string& program) {
     Options options = command_line.options;
     std::optional<Checkpoint> checkpoint;
     RunFolder folder;
     if (command_line.job() == kResume) {
+        check_is_no_folder(options.resume);
         folder = folder_of_checkpoint(options.resume);
         checkpoint.emplace(options.resume);
         if (!checkpoint->can_resume())
@@ -164,6 +172,7 @@ int train(const CommandLine& command_line, const std::string& program) {
 }
 
 int evaluate_checkpoint(const CommandLine& command_line) {
+    check_is_no_folder(command_line.options.eval);
     const Checkpoint checkpoint(command_line.options.eval);
     Options options = options_for_evaluation(command_line, checkpoint.configuration());
     Context context(parse_device(options.device), static_cast<int>(options.threads), numerics(options));

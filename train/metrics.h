@@ -28,7 +28,7 @@ EpochMetrics metrics_from_json(const nlohmann::ordered_json& values);
 struct MetricsRow {
     EpochMetrics metrics;
     double seconds = 0.0;            // training and evaluation
-    double images_per_second = 0.0;  // training images alone
+    double images_per_second = 0.0;  // training images alone; 0: all had been trained on before a resume
 };
 
 /// All lines of a metrics.csv. Throws a run error that names the file, and the line that is not one of its

@@ -17,6 +17,11 @@ double percent(double right, std::int64_t images) {
     return 100.0 * right / static_cast<double>(images);
 }
 
+// The sign of a NaN says nothing.
+double without_sign_of_nan(double value) {
+    return std::isnan(value) ? std::fabs(value) : value;
+}
+
 // Steps that a feed may run ahead of the host. What is under way must end before a signal is obeyed.
 constexpr std::int64_t kMostUnseen = 100;
 
@@ -47,7 +52,7 @@ Evaluation evaluate(Session& session, Feed& feed, const StopSignals* signals, bo
     }
     complete = true;
     const Sums sums = session.evaluation_sums();
-    return {sums.loss / static_cast<double>(images), percent(sums.right, images)};
+    return {without_sign_of_nan(sums.loss / static_cast<double>(images)), percent(sums.right, images)};
 }
 
 SessionSettings session_settings(const Options& options, const DataSplits& data) {
@@ -175,15 +180,24 @@ void Trainer::look() {
 }
 
 void Trainer::fail(const Fault& fault) const {
-    std::string what = fmt::format("the loss is {}", fault.loss), advice = "a smaller --lr may help";
+    const double loss = without_sign_of_nan(fault.loss);
+    std::string what = fmt::format("the loss is {}", loss), helps = advice();
     if (!fault.parameter.empty()) {
-        what = fmt::format("the gradient of {} is not finite (loss {})", fault.parameter, fault.loss);
-    } else if (std::isfinite(fault.loss)) {
+        what = fmt::format("the gradient of {} is not finite (loss {})", fault.parameter, loss);
+    } else if (std::isfinite(loss)) {
         what = "the residual of error feedback, which grows on codecs this coarse, is beyond float32";
-        advice = "a smaller --ef-alpha or more --levels may help";
+        helps = "a smaller --ef-alpha or more --levels may help";
     }
-    fail_run("{} in step {} (epoch {}): {}; {}", what, fault.step + 1, progress_.epoch + 1, advice,
+    fail_run("{} in step {} (epoch {}): {}; {}", what, fault.step + 1, progress_.epoch + 1, helps,
              what_is_kept());
+}
+
+const char* Trainer::advice() const {
+    // A residual that grows shows first in the weights that it moves, as a learning rate does.
+    return options_.codec.error_feedback
+               ? "a smaller --lr may help, or, because error feedback grows without bound on codecs that are "
+                 "too coarse, a smaller --ef-alpha, a smaller --bucket-size or more --levels"
+               : "a smaller --lr may help";
 }
 
 std::string Trainer::what_is_kept() const {
@@ -199,8 +213,8 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
     const Evaluation test = evaluate(session_, *feed_, &signals, complete);
     if (!complete) return false;
     if (!std::isfinite(test.loss))
-        fail_run("the loss on the test images is {} after epoch {}; {}", test.loss, progress_.epoch + 1,
-                 what_is_kept());
+        fail_run("the loss on the test images is {} after epoch {}: {}; {}", test.loss, progress_.epoch + 1,
+                 advice(), what_is_kept());
     EpochMetrics row;
     row.epoch = progress_.epoch + 1;
     row.step = progress_.step;
@@ -229,8 +243,7 @@ bool Trainer::finish_epoch(const StopSignals& signals) {
 void Trainer::save() {
     const std::string broken = session_.non_finite_state();
     if (!broken.empty())
-        fail_run("{} is not finite after step {}: a smaller --lr may help; {}", broken, progress_.step,
-                 what_is_kept());
+        fail_run("{} is not finite after step {}: {}; {}", broken, progress_.step, advice(), what_is_kept());
     save_checkpoint(folder_.checkpoint(), session_.context(), session_.parameters(), options_, progress_);
     saved_step_ = progress_.step;
     saved_epoch_ = progress_.epoch;

@@ -69,7 +69,8 @@ class Trainer {
     /// Waits for the steps begun; throws for a fault in one of them.
     void look();
     [[noreturn]] void fail(const Fault& fault) const;
-    /// The end of a sentence on a run that went wrong: what the last checkpoint holds.
+    /// The ends of a sentence on a run that went wrong: what may help, and what the last checkpoint holds.
+    const char* advice() const;
     std::string what_is_kept() const;
     void save();
     bool at_step_limit() const { return options_.max_steps > 0 && progress_.step >= options_.max_steps; }

@@ -93,7 +93,9 @@ class Training {
     Schedule schedule_;
 };
 
-VarianceStudy study(const VarianceOptions& options, Context& context, const DataSplits& data) {
+// Ends early, with what it has, where a signal came.
+VarianceStudy study(const VarianceOptions& options, Context& context, const DataSplits& data,
+                    const StopSignals& signals) {
     Codecs codecs(context, options, parameter_count(options.run.model));
     SessionSettings settings = session_settings(options.run, data);
     settings.test_batch = 0;
@@ -101,7 +103,7 @@ VarianceStudy study(const VarianceOptions& options, Context& context, const Data
     Training training(session, data, options.run);
     VarianceStudy result{options.codecs, {}};
     const double started = seconds_now();
-    for (std::int64_t step = 0; step < options.steps; ++step) {
+    for (std::int64_t step = 0; step < options.steps && (step == 0 || signals.received() == 0); ++step) {
         training.run(step);
         MeasuredStep& measured = result.steps.emplace_back();
         measured.loss = session.loss();
@@ -113,13 +115,14 @@ VarianceStudy study(const VarianceOptions& options, Context& context, const Data
     return result;
 }
 
-Json configuration(const VarianceOptions& options, const DataSplits& data, const Context& context) {
+Json configuration(const VarianceOptions& options, std::size_t steps, const DataSplits& data,
+                   const Context& context) {
     Json codecs = Json::object();
     for (const StudiedCodec& codec : options.codecs)
         for (const CodecOption& option : codec_options())
             codecs[codec.label][option.name] =
                 std::visit([](const auto& value) { return Json(value); }, option.get(codec.settings));
-    return {{"steps", options.steps},
+    return {{"steps", steps},
             {"model", options.run.model},
             {"data", data.train.name},
             {"batch-size", options.run.batch_size},
@@ -144,19 +147,24 @@ int run(const std::vector<std::string>& arguments) {
     const DataSource source = open_data(options.run.data);
     for (const std::string& note : source.notes) say(note + "\n");
     const RunFolder folder = make_run_folder(options.run.output, "gradient_variance-" + options.run.model);
-    const VarianceStudy result = study(options, context, source.splits);
+    const StopSignals signals;
+    const VarianceStudy result = study(options, context, source.splits, signals);
     const std::string table = variance_table(result);
     const auto in_folder = [&folder](const char* name) { return folder.path / name; };
     write_text_file(in_folder("variance.csv"), variance_csv(result));
     write_text_file(in_folder("averages.csv"), averages_csv(result));
     write_text_file(in_folder("variance.md"), table);
-    write_text_file(folder.configuration(), configuration(options, source.splits, context).dump(2) + "\n");
+    write_text_file(folder.configuration(),
+                    configuration(options, result.steps.size(), source.splits, context).dump(2) + "\n");
     say("\n" + table);
+    if (signals.received() != 0)
+        say(fmt::format("\nstopped after step {} of {}, on which all this stands\n", result.steps.size(),
+                        options.steps));
     say(
         fmt::format("\nwritten: {0}/config.json, variance.csv, averages.csv, variance.md\nplots:   "
                     "scripts/plot_variance.py {0}\n",
                     folder.path.string()));
-    return 0;
+    return signals.received() == 0 ? 0 : 128 + signals.received();
 }
 
 }  // namespace

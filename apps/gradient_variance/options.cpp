@@ -134,7 +134,10 @@ VarianceOptions parse_variance_options(const std::vector<std::string>& arguments
         {"codecs", "", "C,C,..",
          "codecs to measure, each NAME[:OPTION=VALUE].. with the options of a codec, as in "
          "standard,smart:smart-candidates=5,exponential:levels=8; else those of the published study and more",
-         "", [&](const std::string& text) { codecs = text; }}};
+         "", [&](const std::string& text) {
+             if (text.empty()) fail_usage("--codecs was given an empty text");
+             codecs = text;
+         }}};
     add_codec_options(table, shared);
     add_training_options(table, options.run);
     options.help = parse_arguments("gradient_variance", kPurpose, table, 0, arguments).help;

@@ -96,18 +96,25 @@ std::optional<AtomicFile> open_if_named(const std::string& path) {
     return path.empty() ? std::nullopt : std::optional<AtomicFile>(std::in_place, path);
 }
 
+// What cannot be written is better known before the work than behind it. Nothing stays open meanwhile, so a
+// signal that ends the program leaves no temporary file.
+void check_can_be_written(const QuantizeOptions& options) {
+    for (const std::string* path : {&options.output, &options.codes, &options.json}) open_if_named(*path);
+}
+
 void quantize(const QuantizeOptions& options) {
     const NpyArray array = read_npy(options.input);
     check_array(options, array);
-    AtomicFile output(options.output);
-    std::optional<AtomicFile> codes = open_if_named(options.codes), json = open_if_named(options.json);
-
+    check_can_be_written(options);
     Context context(parse_device(options.device), static_cast<int>(options.threads));
     const std::int64_t steps = options.steps_along_first_axis ? array.shape[0] : 1;
-    const QuantizedArray result = quantize_array(context, options.codec, array.values, steps);
+    QuantizedArray result = quantize_array(context, options.codec, array.values, steps);
+    if (options.entropy_coding) result.stream = compress_stream(context, result.stream);
     const Json measured = measurements(result, steps);
+    AtomicFile output(options.output);
+    std::optional<AtomicFile> codes = open_if_named(options.codes), json = open_if_named(options.json);
     write_npy(output, array.shape, result.values);
-    if (codes) codes->write(options.entropy_coding ? compress_stream(context, result.stream) : result.stream);
+    if (codes) codes->write(result.stream);
     if (json)
         json->write(Json{{"options", options_in_json(options)},
                          {"shape", array.shape},
@@ -126,7 +133,7 @@ void decode(const QuantizeOptions& options) {
     const InputFile file(options.decode);
     std::vector<std::byte> stream(file.size());
     file.read(0, stream);
-    AtomicFile output(options.output);
+    check_can_be_written(options);
     const Context context(Device{}, static_cast<int>(options.threads));
     std::vector<float> values;
     try {
@@ -135,6 +142,7 @@ void decode(const QuantizeOptions& options) {
         fail_run("{}: {}", options.decode, error.what());
     }
     const StreamHeader header = read_stream_header(stream);
+    AtomicFile output(options.output);
     write_npy(output, std::array{header.elements}, values);
     output.commit();
     print_line("codec", name_of(header.kind));

@@ -1,6 +1,7 @@
 #include "bindings/c/host_codec.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cmath>
@@ -64,13 +65,22 @@ class CallersOpenMp {
     int dynamic_ = omp_get_dynamic();
 };
 
+// A process that fork() made has none of its parent's threads, and OpenMP waits for them for ever: there a
+// call runs on the thread that makes it.
+int g_forks = 0;  // between the process that loaded the library and this one
+[[maybe_unused]] const int g_forks_are_counted = pthread_atfork(nullptr, nullptr, [] { ++g_forks; });
+
+int usable_threads(std::int64_t asked) {
+    return g_forks == 0 ? static_cast<int>(asked) : 1;
+}
+
 }  // namespace
 
 // On the CPU the codec works on the caller's arrays, elsewhere on copies of them.
 class HostCodec::Plan {
   public:
     Plan(const HostCodecOptions& options, std::int64_t count)
-        : context_(options.device, static_cast<int>(options.threads)),
+        : context_(options.device, usable_threads(options.threads)),
           codec_(make_codec(context_, options.codec, count)),
           memory_(options.device, "codec's arena") {
         const bool copies = options.device.kind != DeviceKind::cpu, feedback = options.codec.error_feedback;
@@ -89,6 +99,7 @@ class HostCodec::Plan {
     }
 
     std::int64_t count() const { return codec_->element_count(); }
+    bool fits(std::int64_t count) const { return count == this->count() && forks_ == g_forks; }
 
     double quantize(const HostGradient& gradient, float* out) {
         const Tensor in = begin(gradient);
@@ -146,6 +157,7 @@ class HostCodec::Plan {
         if (residual_) device().copy_out(context_, gradient.residual, residual_.data, residual_.bytes());
     }
 
+    int forks_ = g_forks;
     Context context_;
     std::unique_ptr<GradientCodec> codec_;
     Arena memory_;
@@ -159,7 +171,7 @@ HostCodec::HostCodec(const HostCodecOptions& options) : options_(options) {
 HostCodec::~HostCodec() = default;
 
 HostCodec::Plan& HostCodec::plan_for(std::int64_t count) {
-    if (!plan_ || plan_->count() != count) {
+    if (!plan_ || !plan_->fits(count)) {
         const CallersOpenMp kept;
         plan_.reset();  // before its successor is allocated
         plan_ = std::make_unique<Plan>(options_, count);
@@ -190,7 +202,7 @@ void decode_on_host(std::span<const std::byte> stream, int threads, std::span<fl
     if (header.elements != static_cast<std::int64_t>(out.size()))
         fail_usage("the stream has {} elements; there is room for {}", header.elements, out.size());
     const CallersOpenMp kept;
-    const Context context(Device{}, threads);
+    const Context context(Device{}, usable_threads(threads));
     std::ranges::copy(decode_stream(context, stream), out.begin());
 }
 

@@ -19,6 +19,9 @@
  *
  * Threads: all functions may be called from any thread. Calls with the same codec run one after the other,
  * calls with different codecs at the same time. A codec keeps memory for the last length it was used with.
+ * A process that fork() made of one with this library may go on with its codecs and make others; whatever
+ * `threads` is, its calls run on one thread, because OpenMP's do not survive a fork. fork() must not happen
+ * during a call.
  *
  *     qstep_option options[] = {{"quant", "standard"}, {"levels", "8"}};
  *     qstep_codec* codec = NULL;

@@ -40,7 +40,8 @@ inline bool decode_whole(Group& group, float* out, const std::uint32_t* words, c
 #define QSTEP_HADAMARD_VARIANT(isa, attributes)                                                              \
     attributes double quantize_##isa(float* out, const float* x, const WholeHadamard& bucket,                \
                                      const Parameters& parameters, const Draws& draws, bool past_caches) {   \
-        SimdGroupOf<Isa::isa> group;                                                                         \
+        /* Kept, because four buckets of 512 share the words of signs that are drawn together. */            \
+        thread_local SimdGroupOf<Isa::isa> group;                                                            \
         if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                             \
             if (bucket.n == 512 && bucket.signs.first % Signs::kRun == 0)                                    \
                 return quantize_512(group, out, x, bucket.y, parameters, draws, bucket.signs, past_caches);  \

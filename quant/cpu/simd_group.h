@@ -146,8 +146,12 @@ class SimdGroupOf {
 #pragma omp simd
             for (std::int32_t i = 0; i < tile_size; ++i)
                 place[i] = static_cast<std::uint32_t>(2 * f(tile + i) + (i & 1));
+                // One at a time takes twice as long where the loop lies across two lines of the cache.
+#pragma GCC unroll 8
             for (std::int32_t i = 0; i < tile_size; ++i) ++counts[place[i]];
         }
+        // Nothing is read behind where it was written.
+#pragma omp simd
         for (std::int64_t c = 0; c < size; ++c) counts[c] = counts[2 * c] + counts[2 * c + 1];
     }
 

@@ -4,9 +4,9 @@
 // 8 bytes an element, or 20 with an update in the same launch: 64 M elements move in 125 us or 312 us at
 // 4.3 TB/s, in which an H200 issues 58 to 62 instructions an element, or 144 to 155 (1.83 to 1.98 GHz), half
 // as many of those that compare, shift or are logical. For whole buckets of 512 the machine code of sm_90
-// has, an element: `standard` 37 with up to 16 levels and 43 with more, of which a quarter of a Philox block
-// 10, range and fit 5, placing and rounding 18; 17 are of the slower kind, and one operation on doubles.
-// `exponential` has 45, 4 of them on doubles. So memory is what they should wait for.
+// has, an element: `standard` 34 with up to 16 levels and 40 with more, of which a quarter of a Philox block
+// 7, range and fit 5, placing and rounding 18; 16 are of the slower kind, and one operation on doubles.
+// `exponential` has 42, 4 of them on doubles. So memory is what they should wait for.
 #pragma once
 
 #include "quant/cuda/code_sink.cuh"

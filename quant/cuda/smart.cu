@@ -1,16 +1,16 @@
 // Smart: a block samples a bucket, sorts the sample, finds the points by dynamic programming and rounds.
 //
-// A bucket of 512 elements and 16 levels takes 13 layers of 3 steps, each a barrier apart. What a fit needs
-// lies in shared memory where it fits into kMostShared bytes, a histogram's 33 KB with any whole bucket at 16
-// levels; else every block has its share of the workspace, and takes one bucket after another.
+// A bucket of 512 elements and 16 levels takes 13 layers, a barrier apart. What a fit needs lies in shared
+// memory where it fits into kMostShared bytes, a histogram's 32 KB with any whole bucket at 16 levels; else
+// every block has its share of the workspace, and takes one bucket after another.
 //
-// 8 bytes an element: 64 M elements could move in 125 us at 4.3 TB/s, but the fit takes a hundred times that.
-// A bucket of 512 with all its elements: the 13 layers compare some 9,800 lines each, at two products, two
-// additions and a comparison of doubles and three selections a line. In the machine code of sm_90 that, with
-// loads, indices and the threads that wait for a neighbour's longer range, makes 128,000 instructions of a
-// warp, and sorting, preparing and rounding 16,000: 20 ms for 131,072 buckets on 132 multiprocessors at 1.83
-// GHz. Of the 533 buckets of ResNet-20 a multiprocessor has four or five: 80 to 100 us. Buckets of 51200 and
-// a sample of 512: the same fit, a hundredth as often.
+// 8 bytes an element: 64 M elements could move in 125 us at 4.3 TB/s, but the fit takes 80 times that. A
+// bucket of 512 with all its elements: the 13 layers compare some 6,500 lines each, at two fused
+// multiply-adds and a comparison of doubles and three selections a line. In the machine code of sm_90 that,
+// with loads, bounds and the threads that wait for a neighbour's longer range, makes 56,000 instructions of a
+// warp, and sorting, preparing and rounding 16,000: 10 ms for 131,072 buckets on 132 multiprocessors at 1.83
+// GHz. Of the 533 buckets of ResNet-20 a multiprocessor has four or five: 40 to 50 us. Buckets of 51200 and a
+// sample of 512: the same fit, a hundredth as often.
 #include "quant/smart.h"
 
 #include "quant/cuda/block_buckets.cuh"

@@ -137,6 +137,30 @@ TEST_F(CifarTrain, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
     EXPECT_NE(report.find("1 of 2 epochs"), std::string::npos);
 }
 
+TEST_F(CifarTrain, ErrorFeedbackThatGrewIsNamedWhereverItShows) {
+    const std::string line =
+        training("--levels 2 --bucket-size -1 --error-feedback --lr 1e-4 --momentum 0 --epochs 2 --output ");
+    // The next step's weights are huge; the steps behind it, or the test images, show it.
+    run_well(line + "steps --max-steps 3");
+    run_well(line + "test --max-steps 6");
+    for (const char* folder : {"steps", "test"}) {
+        const std::string checkpoint = std::string(folder) + "/checkpoint.safetensors";
+        set_first(checkpoint, "residual.conv1.weight", 3e38f);
+        const Outcome outcome = run("--resume " + checkpoint);
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_NE(outcome.err.find("a smaller --ef-alpha"), std::string::npos) << outcome.err;
+        EXPECT_EQ(outcome.err.find("-nan"), std::string::npos) << outcome.err;
+    }
+}
+
+TEST_F(CifarTrain, AFolderIsAnsweredWithItsCheckpoint) {
+    run_well(training("--max-steps 1 --output out"));
+    for (const char* option : {"--resume", "--eval"})
+        expect_failure(std::string(option) + " out", 2,
+                       "out is a folder; the checkpoint in it is out/checkpoint.safetensors");
+    expect_failure("--eval cifar", 1, "it is not a regular file");
+}
+
 TEST_F(CifarTrain, WeightsThatAreNotFiniteAreNeitherSavedNorDumped) {
     expect_failure("--data cifar --model simple --batch-size 16 --lr 1000 --max-steps 4 --dump-step dump", 1,
                    "nothing was dumped");

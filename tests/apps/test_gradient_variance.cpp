@@ -1,5 +1,6 @@
 // gradient_variance as a person runs it, and the plots of what it writes.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -124,6 +125,7 @@ TEST_F(GradientVariance, RefusesWhatMakesNoSense) {
     expect_refused("--codecs standard:error-feedback", "error feedback");
     expect_refused("--codecs standard:error-feedback=true", "is a switch");
     expect_refused("--codecs standard,standard", "'standard' twice");
+    expect_refused("--codecs=", "--codecs was given an empty text");
     expect_refused("--steps 0", "from 1 to");
     expect_refused("--epochs 3", "unknown option --epochs");
     expect_refused("file", "unexpected argument");
@@ -143,6 +145,27 @@ TEST_F(GradientVariance, AFaultInTheTrainingEndsIt) {
     EXPECT_EQ(outcome.status, 1);
     EXPECT_NE(outcome.err.find("is not finite"), std::string::npos) << outcome.err;
     EXPECT_FALSE(exists("study/variance.csv"));
+}
+
+TEST_F(GradientVariance, ASignalEndsItWithWhatItHas) {
+    Program program(
+        GRADIENT_VARIANCE,
+        words("--data cifar --model simple --batch-size 16 --lr 0.001 --threads 2 --steps 1000000 "
+              "--codecs standard --output study"),
+        folder_.path());
+    ASSERT_TRUE(program.wait_for_output("step 50/"));
+    program.send(SIGINT);
+    const Outcome outcome = program.wait();
+    EXPECT_EQ(outcome.status, 130) << outcome.err;
+    const std::size_t steps = columns("study/variance.csv").at("step").size();
+    EXPECT_GE(steps, 50u);
+    EXPECT_NE(outcome.out.find("stopped after step " + std::to_string(steps) + " of 1000000"),
+              std::string::npos)
+        << outcome.out;
+    EXPECT_NE(bytes("study/config.json").find("\"steps\": " + std::to_string(steps) + ","),
+              std::string::npos);
+    EXPECT_TRUE(exists("study/averages.csv"));
+    EXPECT_TRUE(exists("study/variance.md"));
 }
 
 // The scripts with the first Python that has matplotlib.
@@ -211,10 +234,45 @@ TEST_F(Plots, OfRunsThatAreAlikeGoByTheirFolders) {
     expect_plot("runs.svg", "<!-- two  (");
 }
 
+TEST_F(Plots, HaveLabelsOfTheCodecsOwnOptions) {
+    run_well(training("--epochs 1 --quant none --output none"));
+    run_well(training("--epochs 1 --quant sign --error-feedback --output sign"));
+    run_well(training("--epochs 1 --levels 4 --output standard"));
+    run_well(training("--epochs 1 --quant smart --solver exact --output smart"));
+    EXPECT_EQ(plot("plot_runs.py", "none sign standard smart --output runs.svg").status, 0);
+    for (const char* label :
+         {"<!-- no quantization  (", "<!-- sign, error-feedback  (",
+          "<!-- standard, levels 4, no error-feedback  (", "<!-- smart, levels 16, no error-feedback  ("})
+        expect_plot("runs.svg", label);
+}
+
+TEST_F(Plots, LeaveOutRunsWithoutAnEpoch) {
+    run_well(training("--epochs 1 --output one"));
+    run_well(training("--max-steps 1 --output short"));
+    const Outcome outcome = plot("plot_runs.py", "short one --output runs.svg");
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "left out: short has no metrics.csv, so no finished epoch\n");
+    EXPECT_TRUE(exists("runs.svg"));
+}
+
+TEST_F(Plots, SayWhichPythonLacksMatplotlib) {
+    run_well(training("--epochs 1 --output one"));
+    std::filesystem::create_directory(in("first"));
+    std::ofstream(in("first/matplotlib.py")) << "raise ImportError\n";
+    const auto plot_without = [&](const std::string& script, const std::string& arguments) {
+        std::vector<std::string> all = words(arguments);
+        all.insert(all.begin(), {"/usr/bin/env", "python3", std::string(SCRIPTS) + "/" + script});
+        return plot_with("PYTHONPATH=first", all);
+    };
+    for (const char* script : {"plot_runs.py", "plot_variance.py"})
+        EXPECT_EQ(plot_without(script, "--help").status, 0) << script;
+    expect_complaint(plot_without("plot_runs.py", "one"), "python3 has no matplotlib");
+}
+
 TEST_F(Plots, NeedRuns) {
     run_well(training("--max-steps 1 --output short"));
-    expect_complaint(plot("plot_runs.py", "short"), "short is no folder of a finished epoch");
-    expect_complaint(plot("plot_runs.py", "absent"), "absent is no folder");
+    for (const char* folders : {"short", "absent", "short absent"})
+        expect_complaint(plot("plot_runs.py", folders), std::string("no finished epoch"));
     std::ofstream(in("short/metrics.csv")) << "epoch,test_accuracy\n1,2,3\n";
     expect_complaint(plot("plot_runs.py", "short"), "is no table");
     std::ofstream(in("short/metrics.csv")) << "epoch,test_accuracy,test_loss\n1,high,3\n";

@@ -1,5 +1,6 @@
 // quantize as a person runs it; what it writes is compared with the codec called here.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cmath>
@@ -274,6 +275,19 @@ TEST_F(Quantize, WhatCannotBeWrittenLeavesTheOldFile) {
     std::filesystem::create_directory(in("folder"));
     expect_failure("in.npy folder --quant standard", 1, "not a regular file");
     EXPECT_EQ(read_bytes(in("out.npy")), before);
+}
+
+// The system ends the program after a second of work, of which this has many.
+TEST_F(Quantize, OneThatIsEndedLeavesNoFile) {
+    put_noise("in.npy", {4000000});
+    const std::string line = std::string(QUANTIZE) +
+                             " in.npy out.npy --quant smart --solver exact --levels 256 --bucket-size 8192 "
+                             "--codes out.qstp --json out.json";
+    const Outcome outcome =
+        run_program("/bin/bash", {"-c", "ulimit -c 0; ulimit -S -t 1; exec " + line}, folder_.path());
+    EXPECT_EQ(outcome.status, 128 + SIGXCPU) << outcome.out << outcome.err;
+    for (const char* name : {"out.npy", "out.npy.tmp", "out.qstp.tmp", "out.json.tmp"})
+        EXPECT_FALSE(std::filesystem::exists(in(name))) << name;
 }
 
 TEST_F(Quantize, TheDeviceAndThreadsChangeNothing) {

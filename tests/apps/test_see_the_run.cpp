@@ -75,12 +75,23 @@ TEST_F(SeeTheRun, ComparesRuns) {
     expect_in("compare.html", "no quantization");
     expect_in("compare.html", "&lt;short&gt;");
     EXPECT_EQ(bytes("compare.html").find("<short>"), std::string::npos);
-    // Pages are replaced, other files are not.
+    // Comparisons are replaced, other files are not.
     run_well("compare long --output compare.html");
     expect_in("compare.html", "1 run of simple");
-    expect_failure("compare long --output long/metrics.csv", 2, "is no page of this program");
-    EXPECT_EQ(std::ranges::count(bytes("long/metrics.csv"), '\n'), 4);
+    for (const char* file : {"long/metrics.csv", "long/report.html"}) {
+        const std::string before = bytes(file);
+        expect_failure(std::string("compare long --output ") + file, 2, "is no comparison of runs");
+        EXPECT_EQ(bytes(file), before);
+    }
     EXPECT_NE(run_well("compare --help").out.find("--output"), std::string::npos);
+}
+
+TEST_F(SeeTheRun, CompareLeavesOutRunsWithoutAnEpoch) {
+    run_well(training("--max-steps 1 --output early"));
+    run_well(training("--epochs 1 --output good"));
+    EXPECT_EQ(run_well("compare early good").out,
+              "left out: early holds no finished epoch\nwritten: compare.html\n");
+    expect_in("compare.html", "1 run of simple");
 }
 
 TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
@@ -92,7 +103,7 @@ TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
     expect_failure("compare good ./good", 2, "are the same folder");
     expect_failure("compare good absent", 1, "absent is no folder of a run");
     expect_failure("compare cifar good", 1, "cifar is no folder of a run");
-    expect_failure("compare good early", 1, "early holds no finished epoch");
+    expect_failure("compare early", 1, "none of the runs has a finished epoch");
     expect_failure("compare good broken", 1, "not one of its own: '2,half'");
     std::ofstream(in("broken/config.json")) << "[]";
     expect_failure("compare good broken", 1, "is not the configuration of a run");
@@ -105,33 +116,75 @@ TEST_F(SeeTheRun, CompareRefusesInOneSentence) {
     expect_failure(training("--histogram-interval 5 --output x"), 2, "without --tensorboard");
 }
 
-TEST_F(SeeTheRun, ASweepEndsWithThePage) {
-    const auto sweep = [&](const std::string& arguments) {
-        setenv("CIFAR_TRAIN", CIFAR_TRAIN, 1);
-        std::vector<std::string> all = words(arguments);
-        all.insert(all.begin(), std::string(SCRIPTS) + "/sweep.sh");
-        const Outcome outcome = run_program("/bin/bash", all, folder_.path());
+class Sweep : public SeeTheRun {
+  protected:
+    Sweep() { std::filesystem::create_symlink(CIFAR_TRAIN, in("cifar_train")); }
+
+    Outcome sweep(std::vector<std::string> arguments) const {
+        setenv("CIFAR_TRAIN", in("cifar_train").c_str(), 1);
+        arguments.insert(arguments.begin(), std::string(SCRIPTS) + "/sweep.sh");
+        const Outcome outcome = run_program("/bin/bash", arguments, folder_.path());
         unsetenv("CIFAR_TRAIN");
         return outcome;
-    };
-    const std::string shared = "--data cifar --model simple --batch-size 16 --epochs 1 --precision fp32 ";
-    const Outcome good = sweep(shared + "--output five");
+    }
+    Outcome sweep(const std::string& arguments) const { return sweep(words(arguments)); }
+    // Nothing is trained and no folder made.
+    void expect_refused(const std::vector<std::string>& arguments, const std::string& part) const {
+        const Outcome outcome = sweep(arguments);
+        EXPECT_EQ(outcome.status, 1) << outcome.out;
+        EXPECT_EQ(outcome.out, "");
+        EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+        EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+        EXPECT_FALSE(exists("none"));
+    }
+
+    const std::string shared_ = "--data cifar --model simple --batch-size 16 --epochs 1 --precision fp32 ";
+};
+
+TEST_F(Sweep, EndsWithThePage) {
+    const Outcome good = sweep(shared_ + "--output -five");
     EXPECT_EQ(good.status, 0) << good.err;
     for (const char* codec : {"no quantization", "standard", "smart", "exponential", "hadamard"})
-        expect_in("five/compare.html", codec);
-    EXPECT_EQ(good.out.substr(good.out.rfind("written:")), "written: five/compare.html\n");
+        expect_in("-five/compare.html", codec);
+    EXPECT_EQ(good.out.substr(good.out.rfind("written:")), "written: ./-five/compare.html\n");
+    expect_refused({"--data", "cifar", "--output", "-five"}, "is not empty");
+}
 
+TEST_F(Sweep, GoesOnBehindARunThatFails) {
+    std::filesystem::remove(in("cifar_train"));
+    std::ofstream(in("cifar_train"))
+        << "#!/bin/sh\ncase \"$*\" in *--quant\\ smart*--output*) exit 1;; esac\nexec " << CIFAR_TRAIN
+        << " \"$@\"\n";
+    std::filesystem::permissions(in("cifar_train"), std::filesystem::perms::owner_all);
     const Outcome partly =
-        sweep(shared + "--codecs none,standart,standard:levels=4:error-feedback --output=partly");
+        sweep(shared_ + "--codecs none,smart,standard:levels=4:error-feedback --output=partly");
     EXPECT_EQ(partly.status, 1);
-    EXPECT_NE(partly.err.find("see above: standart"), std::string::npos) << partly.err;
+    EXPECT_NE(partly.err.find("see above: smart"), std::string::npos) << partly.err;
     expect_in("partly/compare.html", "2 runs of simple");
     EXPECT_TRUE(exists("partly/standard-levels-4-error-feedback/metrics.csv"));
-
-    EXPECT_EQ(sweep(shared + "--output five").status, 1);
-    EXPECT_EQ(sweep("--resume five/none/checkpoint.safetensors").status, 1);
-    EXPECT_EQ(sweep(shared + "--codecs standart --output none").status, 1);
+    EXPECT_EQ(sweep(shared_ + "--codecs smart --output none").status, 1);
     EXPECT_FALSE(exists("none/compare.html"));
+}
+
+TEST_F(Sweep, ChecksEverythingBeforeItTrains) {
+    const auto with_codecs = [](const char* codecs) {
+        return std::vector<std::string>{"--data",   "cifar", "--model",  "simple",
+                                        "--output", "none",  "--codecs", codecs};
+    };
+    expect_refused(with_codecs("none,none"), "names 'none' twice");
+    expect_refused(with_codecs(""), "--codecs was given an empty text");
+    expect_refused(with_codecs("none,standart"), "standart: there is no codec");
+    expect_refused(with_codecs("none,,sign"), "there is no codec \"\"");
+    expect_refused(with_codecs("none,sign:levels=4"), "sign:levels=4: --levels has no meaning");
+    expect_refused({"--data", "cifar", "--output", ""}, "--output was given an empty text");
+    expect_refused({"--data", "cifar", "--levls", "4", "--output", "none"}, "did you mean --levels?");
+    expect_refused({"--resume", "five/none/checkpoint.safetensors"}, "is for one run");
+    for (const char* help : {"-h", "--help"}) {
+        const Outcome outcome = sweep(std::string(help));
+        EXPECT_EQ(outcome.status, 0);
+        EXPECT_EQ(outcome.out.find("== "), std::string::npos) << outcome.out;
+        EXPECT_NE(outcome.out.find("scripts/sweep.sh [--codecs"), std::string::npos) << outcome.out;
+    }
 }
 
 // TensorBoard's reader, with the first Python that has it. What PyPI alone has lies in build/python

@@ -228,6 +228,19 @@ class Scripts(Run):
         self.refuse("is missing: apt-get install python3-torch", "convert_pytorch.py", "to-pytorch", "a", "b", **missing)
         self.refuse("numpy is missing: apt-get install python3-numpy", "export_onnx.py", "a", "b", **missing)
 
+    def test_readers_of_dumps_name_the_file(self):
+        sys.path.insert(0, str(SCRIPTS.parent / "tests" / "golden"))
+        import safetensors_io
+
+        checkpoint = (self.folder / self.checkpoint("simple")).read_bytes()
+        self.assertIn("conv1.weight", safetensors_io.read(self.folder / self.checkpoint("simple"))[0])
+        np.save(self.folder / "array.npy", np.zeros(3, np.float32))
+        (self.folder / "cut").write_bytes(checkpoint[:-1])
+        (self.folder / "byte").write_bytes(b"x")
+        for other in ("array.npy", "cut", "byte"):
+            with self.assertRaisesRegex(ValueError, f"{other} is not a whole safetensors file"):
+                safetensors_io.read(self.folder / other)
+
     def test_refuses_what_is_no_model(self):
         content = (self.folder / self.checkpoint("simple")).read_bytes()
         (self.folder / "short").write_bytes(content[:-1])

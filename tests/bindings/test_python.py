@@ -1,7 +1,10 @@
 """The Python module against the program `quantize`, and what it refuses. Environment: QSTEP_LIBRARY, the library of the
 build; QUANTIZE, the program; PYTHONPATH with bindings/python."""
+import copy
+import multiprocessing
 import os
 import pathlib
+import pickle
 import subprocess
 import tempfile
 import threading
@@ -21,6 +24,17 @@ def noise(*shape, seed=1):
 
 def bits(array):
     return np.ascontiguousarray(array).view(np.uint32)
+
+
+def status_of_forked(work):
+    """How a process that os.fork() makes ends after work(). One that hangs is ended."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(60)  # far more than it can take
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode
 
 
 class Module(unittest.TestCase):
@@ -119,6 +133,36 @@ class Module(unittest.TestCase):
         for step in range(8):
             self.assert_bits(found[step], expected[step])
 
+    def test_goes_on_in_a_forked_process(self):
+        array = noise(200000)
+        for threads in (2, 0):
+            codec = qstep.Codec("standard", seed=3, threads=threads)
+            expected, stream = codec.quantize(array), codec.encode(array)
+            other = qstep.Codec("standard", seed=4, threads=threads).quantize(array)
+
+            def work():
+                self.assert_bits(codec.quantize(array), expected)
+                self.assertEqual(codec.encode(array), stream)
+                self.assert_bits(qstep.decode(stream, threads), expected)
+                self.assert_bits(qstep.Codec("standard", seed=4, threads=threads).quantize(array), other)
+
+            self.assertEqual(status_of_forked(work), 0)
+            self.assert_bits(codec.quantize(array), expected)
+
+    def test_copies_are_codecs_of_their_own(self):
+        array = noise(1000)
+        codec = qstep.Codec("standard", levels=4, seed=np.uint64(2**64 - 1), error_feedback=False)
+        expected = codec.quantize(array)
+        copies = [copy.copy(codec), copy.deepcopy(codec), pickle.loads(pickle.dumps(codec))]
+        text = repr(codec)
+        del codec
+        for again in copies:
+            self.assertEqual(repr(again), text)
+            # What takes the memory of a codec that is gone.
+            others = [qstep.Codec("sign", bucket_size=size) for size in range(1, 30)]
+            self.assert_bits(again.quantize(array), expected)
+            self.assertEqual(len(others), 29)
+
     def refuse(self, kind, part, call, *arguments, **options):
         with self.assertRaises(kind) as caught:
             call(*arguments, **options)
@@ -131,6 +175,9 @@ class Module(unittest.TestCase):
         self.refuse(ValueError, "levels takes a whole number, not '4.5'", qstep.Codec, "standard", levels=4.5)
         self.refuse(ValueError, 'no option "bucket"; did you mean', qstep.Codec, "standard", bucket=5)
         self.refuse(ValueError, "points has no meaning without", qstep.Codec, "smart", points="random")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard\0x")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard", rounding="nearest\0x")
+        self.refuse(ValueError, "null character", qstep.Codec, "standard", **{"levels\0x": 4})
 
     def test_refuses_arrays(self):
         codec = qstep.Codec("standard")
@@ -146,6 +193,10 @@ class Module(unittest.TestCase):
         self.refuse(RuntimeError, "holds -inf at 42", codec.encode, array)
         self.refuse(ValueError, "a step is at least 0, not -1", codec.quantize, noise(10), -1)
         self.refuse(TypeError, "integer", codec.quantize, noise(10), 1.5)
+        for wrong in (2**63, 2**64 + 1, -2**63 - 1):
+            self.refuse(ValueError, f"a step is a whole number of at most 9223372036854775807, not {wrong}",
+                        codec.quantize, noise(10), wrong)
+            self.refuse(ValueError, "a step is", codec.encode, noise(10), wrong)
 
     def test_refuses_arrays_that_it_cannot_write_to(self):
         codec, array = qstep.Codec("standard"), noise(10)
@@ -169,6 +220,7 @@ class Module(unittest.TestCase):
         for wrong in (b"", b"QSTP", stream[:-1], stream + b"x", b"\0" * len(stream)):
             self.refuse((RuntimeError, ValueError), "", qstep.decode, wrong)
         self.refuse(ValueError, "threads are 0 to 1024, not -1", qstep.decode, stream, -1)
+        self.refuse(ValueError, "threads is a whole number of at most 2147483647", qstep.decode, stream, 2**40)
         self.assert_bits(qstep.decode(bytearray(stream)), qstep.decode(np.frombuffer(stream, np.uint8)))
 
     def test_dlpack(self):

@@ -25,15 +25,18 @@ def write(path, tensors, metadata):
 
 
 def read(path):
-    """(name -> NumPy array, metadata)."""
+    """(name -> NumPy array, metadata). ValueError for a file of another form."""
     with open(path, "rb") as file:
         data = file.read()
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    body = memoryview(data)[8 + length :]
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(body[begin:end], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.pop("__metadata__", {})
+        body = memoryview(data)[8 + length :]
+        tensors = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            tensors[name] = np.frombuffer(body[begin:end], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"{path} is not a whole safetensors file of float32, float64 and int64") from None
     return tensors, metadata

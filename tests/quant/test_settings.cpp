@@ -173,11 +173,12 @@ TEST(CodecSettings, TooLittleMemoryNamesTheOptionsThatNeedLess) {
 #if defined(__SANITIZE_ADDRESS__)
     GTEST_SKIP() << "AddressSanitizer ends the program where so much memory is asked for";
 #endif
-    const CodecSettings smart = settings_of(CodecKind::smart, -1, 256);
+    // A million buckets, so as many places to fit them in: 600 GB.
+    const CodecSettings smart = settings_of(CodecKind::smart, 1024, 256);
     const std::string candidates =
         "; a smaller --bucket-size, fewer --levels or --smart-candidates, or "
         "--solver histogram needs less";
-    EXPECT_TRUE(memory_error(smart, 1 << 20).ends_with(candidates)) << memory_error(smart, 1 << 20);
+    EXPECT_TRUE(memory_error(smart, 1 << 30).ends_with(candidates)) << memory_error(smart, 1 << 30);
     const CodecSettings hadamard = settings_of(CodecKind::hadamard, -1);
     const std::string bucket = "memory left; a smaller --bucket-size needs less";
     EXPECT_TRUE(memory_error(hadamard, 1 << 27).ends_with(bucket)) << memory_error(hadamard, 1 << 27);

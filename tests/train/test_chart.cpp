@@ -157,6 +157,27 @@ TEST(SvgChart, SaysWhyThereIsNothing) {
     }
 }
 
+// At 15 units of a letter's height, which narrow screens have, a letter is some 8 wide.
+TEST(SvgChart, LabelsBelowFitBesideEachOther) {
+    for (const double range : {0.0123, 0.0247, 3.1e-5, 0.6}) {
+        const std::string text = svg_chart({"t", "", "x", Scale::logarithmic, false, false, ""},
+                                           {{"c", {-range, range}, {1, 2}, ""}});
+        double right = -1e9;
+        static constexpr std::string_view kStart = "<text text-anchor=\"middle\" x=\"";
+        for (std::size_t at = text.find(kStart); at != std::string::npos; at = text.find(kStart, at + 1)) {
+            const double middle = std::stod(text.substr(at + kStart.size()));
+            const std::string label =
+                text.substr(text.find('>', at) + 1, text.find('<', at + 1) - text.find('>', at) - 1);
+            if (label == "x") continue;  // in a row of its own
+            // Bytes of a letter in UTF-8 behind the first are no letters.
+            const auto letters = std::ranges::count_if(label, [](char c) { return (c & 0xc0) != 0x80; });
+            EXPECT_GT(middle - 4.0 * static_cast<double>(letters), right) << label;
+            right = middle + 4.0 * static_cast<double>(letters);
+        }
+        EXPECT_GT(right, 0.0);
+    }
+}
+
 TEST(SvgChart, OnePointAndEqualValues) {
     for (const Scale scale : {Scale::linear, Scale::from_zero, Scale::logarithmic}) {
         const std::string one = svg_chart({"t", "", "x", scale, true, true, ""}, {{"c", {1}, {7}, ""}});
@@ -204,9 +225,9 @@ TEST(HtmlPage, EscapesTexts) {
     EXPECT_EQ(table.find("<i>"), std::string::npos);
     expect_balanced(table);
     expect_balanced(html_section("<h>", html_tiles({{"<1>", "<2>"}})));
-    const std::string page = html_page("</title>", "");
+    const std::string page = html_page("kind", "</title>", "");
     EXPECT_EQ(count_of(page, "</title>"), 1u);
-    EXPECT_TRUE(page.starts_with(html_page_start()));
+    EXPECT_TRUE(page.starts_with(html_page_start("kind")));
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ TEST(CommandLine, EveryOption) {
             "--data d --model simple --quant smart --levels 4 --bucket-size -1 --rounding nearest "
             "--smart-candidates 2.5 --optimizer quantization --epochs 3 --batch-size=7 --test-batch-size 9 "
             "--lr "
-            "1e-2 --momentum 0 --weight-decay 0 --nesterov --lr-schedule multistep --milestones 1,2 --seed "
+            "1e-2 --momentum 0.5 --weight-decay 0 --nesterov --lr-schedule multistep --milestones 1,2 --seed "
             "18446744073709551615 --device cpu --precision bf16 --threads 2 --max-steps 5 --log-interval 4 "
             "--output o --save-every 0")
             .options;
@@ -195,6 +195,9 @@ TEST(CommandLine, RefusesBadValues) {
 }
 
 TEST(CommandLine, RefusesContradictions) {
+    expect_refused("--momentum 0 --nesterov", "no meaning with --momentum 0");
+    expect_refused("--lr=", "--lr was given an empty text");
+    expect_refused("--quant terngrad --levels 4", "a choice of levels; terngrad is none");
     expect_refused("--optimizer standard --quant standard", "plain SGD");
     expect_refused("--optimizer quantization", "needs --quant");
     expect_refused("--lr-schedule cosine --milestones 1,2", "multistep");

@@ -52,7 +52,7 @@ TEST(Report, ShowsTheRun) {
     for (const char* part :
          {"<h1>resnet_20, smart</h1>", "5 of 9 epochs", "52.00 %", "4.132", "Accuracy (%)", "Loss (",
           "Variance of", "Time an epoch (s)", "Gradient before and after quantization", "step 50", "12.2.0",
-          "runs/a", ">2.5<"})
+          "runs/a", ">2.5 s</td>"})
         EXPECT_TRUE(contains(page, part)) << part;
 }
 
@@ -105,11 +105,60 @@ TEST(Report, PicturesShareTheirBins) {
 TEST(Compare, ShowsRunsOfDifferentLengths) {
     const std::string page =
         comparison_page({run("a", 10, {{"model", "m"}, {"quant", "none"}, {"levels", 16}, {"lr", 0.1}}),
-                         run("b", 3, {{"model", "m"}, {"quant", "smart"}, {"levels", 4}, {"lr", 0.1}})});
+                         run("b", 3, {{"model", "m"}, {"quant", "smart"}, {"levels", 4}, {"lr", 0.1}}),
+                         run("c", 3, {{"model", "m"}, {"quant", "smart"}, {"levels", 8}, {"lr", 0.1}})});
     expect_self_contained(page);
-    for (const char* part : {"2 runs of m", "no quantization, levels 16", "smart, levels 4", "epoch 10: 51",
-                             "epoch 3: 50", "52.00 % (2)", "Options in which the runs differ"})
+    for (const char* part :
+         {"3 runs of m", ">no quantization<", "smart, levels 4", "epoch 10: 51", "epoch 3: 50", "52.00 % (2)",
+          "Options in which the runs differ", "levels</th><td>–</td><td>4</td><td>8</td>"})
         EXPECT_TRUE(contains(page, part)) << part;
+}
+
+RunRecord trained_on(const char* folder, const char* data, int images) {
+    RunRecord record = run(folder, 1, {{"model", "m"}, {"quant", "sign"}, {"data", folder}});
+    record.configuration["data"] = {{"train", data}, {"train_images", images}};
+    return record;
+}
+
+TEST(Compare, NamesAllDataThatRunsWereTrainedOn) {
+    const RunRecord a = trained_on("/a", "CIFAR-10 training images", 50000),
+                    b = trained_on("/b", "synthetic training images", 50000),
+                    c = trained_on("/c", "CIFAR-10 training images", 1000);
+    for (const auto& runs : {std::vector{a, b}, std::vector{b, a}}) {
+        const std::string page = comparison_page(runs);
+        EXPECT_TRUE(contains(page, "on 50000 CIFAR-10 training images / 50000 synthetic training images;"));
+        EXPECT_TRUE(contains(page, "data</th><td>" + runs[0].folder.string() + "</td>"));
+    }
+    EXPECT_EQ(run_labels({a, c}),
+              (std::vector<std::string>{"50000 CIFAR-10 training images", "1000 CIFAR-10 training images"}));
+    // The same images in two places.
+    const RunRecord moved = trained_on("/d", "CIFAR-10 training images", 50000);
+    EXPECT_EQ(run_labels({a, moved}), (std::vector<std::string>{"/a", "/d"}));
+    EXPECT_TRUE(contains(comparison_page({a, moved}), "on 50000 CIFAR-10 training images;"));
+}
+
+TEST(Report, HasRoomForAnyLoss) {
+    EXPECT_EQ(loss_text(0.01098), "0.0110");
+    EXPECT_EQ(loss_text(1.894153e25), "1.894e+25");
+    RunRecord record = run("a", 1, {{"model", "m"}, {"quant", "none"}});
+    record.rows[0].metrics.test_loss = 1.894153e25;
+    for (const std::string& page : {report_page(record, {}), comparison_page({record})})
+        EXPECT_FALSE(contains(page, "18941530")) << page;
+}
+
+// Stopped behind the last step of its second epoch, and resumed to evaluate it.
+TEST(Report, AnEpochThatWasNotTrainedHereHasNoTime) {
+    RunRecord record = run("a", 3, {{"model", "m"}, {"quant", "none"}});
+    record.rows[1].seconds = 0.25;
+    record.rows[1].images_per_second = 0.0;
+    EXPECT_EQ(record.mean_seconds(), 2.5);
+    record.rows.erase(record.rows.begin() + 2);
+    record.rows.erase(record.rows.begin());
+    for (const std::string& page : {report_page(record, {}), comparison_page({record})}) {
+        expect_self_contained(page);
+        EXPECT_TRUE(contains(page, "No time of an epoch is known."));
+        EXPECT_FALSE(contains(page, "nan"));
+    }
 }
 
 TEST(Compare, ShowsOneRunAndWhatIsNotKnownOfIt) {
@@ -134,9 +183,21 @@ TEST(Compare, LabelsTellRunsApart) {
     EXPECT_EQ(run_labels(three),
               (std::vector<std::string>{"error-feedback", "no error-feedback, b", "no error-feedback, c"}));
     // An option that an older program did not have.
-    EXPECT_EQ(
-        run_labels({run("a", 1, {{"quant", "sign"}}), run("b", 1, {{"quant", "sign"}, {"solver", "exact"}})}),
-        (std::vector<std::string>{"a", "solver exact"}));
+    EXPECT_EQ(run_labels({run("a", 1, {{"quant", "smart"}}),
+                          run("b", 1, {{"quant", "smart"}, {"solver", "exact"}})}),
+              (std::vector<std::string>{"a", "solver exact"}));
+}
+
+TEST(Compare, LabelsHaveNoOptionThatTheCodecDoesNotTake) {
+    const auto codec = [](const char* name, int levels, const char* solver, bool feedback) {
+        return run(name, 1,
+                   {{"quant", name}, {"levels", levels}, {"solver", solver}, {"error-feedback", feedback}});
+    };
+    EXPECT_EQ(run_labels({codec("none", 16, "sample", false), codec("sign", 16, "sample", true),
+                          codec("standard", 4, "sample", false), codec("smart", 16, "exact", false)}),
+              (std::vector<std::string>{"no quantization", "sign, error-feedback",
+                                        "standard, levels 4, no error-feedback",
+                                        "smart, levels 16, no error-feedback"}));
 }
 
 TEST(RunRecord, ReadsAFolder) {

@@ -20,30 +20,46 @@ namespace {
 // More curves could not be told apart.
 constexpr std::size_t kMostRuns = 24;
 
+constexpr std::string_view kPageKind = "comparison";
+
+// What the runs have there, each value once.
+template <typename Text>
+std::string distinct(const std::vector<RunRecord>& runs, Text&& text) {
+    std::set<std::string> values;
+    for (const RunRecord& run : runs)
+        if (const std::string value = text(run); !value.empty()) values.insert(value);
+    return fmt::format("{}", fmt::join(values, " / "));
+}
+
+std::string training_data(const std::vector<RunRecord>& runs) {
+    return distinct(runs, [](const RunRecord& run) { return run.training_data(); });
+}
+
 std::string charts(const std::vector<RunRecord>& runs, const std::vector<std::string>& labels) {
-    const auto chart = [&](const char* title, Scale scale, const char* format,
-                           double (*value)(const MetricsRow&), bool wide = false, const char* note = "") {
+    const auto chart = [&](const char* title, Scale scale, std::string (*text)(double),
+                           double (*value)(const MetricsRow&), bool wide = false, const char* note = "",
+                           const char* nothing = "Nothing was rounded in these runs.") {
         std::vector<Curve> curves;
         for (std::size_t i = 0; i < runs.size(); ++i) {
             curves.push_back(epoch_curve(runs[i], labels[i], value));
-            curves.back().value = fmt::format(fmt::runtime(format), curves.back().y.back());
+            curves.back().value = text(curves.back().y.back());
         }
-        return svg_chart({title, note, "epoch", scale, true, wide, "Nothing was rounded in these runs."},
-                         curves);
+        return svg_chart({title, note, "epoch", scale, true, wide, nothing}, curves);
     };
     std::string out = chart(
-        "Test accuracy (%)", Scale::linear, "{:.2f} %",
+        "Test accuracy (%)", Scale::linear, [](double y) { return fmt::format("{:.2f} %", y); },
         [](const MetricsRow& row) { return row.metrics.test_accuracy; }, true);
-    out += chart("Test loss (mean cross-entropy, nats)", Scale::linear, "{:.4f}",
+    out += chart("Test loss (mean cross-entropy, nats)", Scale::linear, loss_text,
                  [](const MetricsRow& row) { return row.metrics.test_loss; });
-    out += chart("Train loss (mean cross-entropy, nats)", Scale::linear, "{:.4f}",
+    out += chart("Train loss (mean cross-entropy, nats)", Scale::linear, loss_text,
                  [](const MetricsRow& row) { return row.metrics.train_loss; });
     out += chart(
-        "Variance of the quantization, a step", Scale::logarithmic, "{:.4g}",
+        "Variance of the quantization, a step", Scale::logarithmic,
+        [](double y) { return fmt::format("{:.4g}", y); },
         [](const MetricsRow& row) { return row.metrics.variance; }, false,
         "sum of (x−l)(r−x) over the gradient, mean of the epoch's steps; no unit; 0 has no curve");
-    out += chart("Time an epoch (s)", Scale::from_zero, "{:.1f} s",
-                 [](const MetricsRow& row) { return row.seconds; });
+    out += chart("Time an epoch (s)", Scale::from_zero, seconds_text, time_of, false, "",
+                 "No time of an epoch is known.");
     return out;
 }
 
@@ -54,10 +70,9 @@ std::string results(const std::vector<RunRecord>& runs, const std::vector<std::s
         const std::string bits = runs[i].text("/bits_per_element");
         rows.push_back({labels[i], std::to_string(last.epoch), fmt::format("{:.2f} %", last.test_accuracy),
                         fmt::format("{:.2f} % ({})", best.test_accuracy, best.epoch),
-                        fmt::format("{:.4f}", last.test_loss), fmt::format("{:.4f}", last.train_loss),
+                        loss_text(last.test_loss), loss_text(last.train_loss),
                         fmt::format("{:.4g}", last.variance), bits.empty() ? "–" : bits,
-                        fmt::format("{:.1f} s", runs[i].mean_seconds()),
-                        fmt::format("{:.0f}", runs[i].last().images_per_second)});
+                        seconds_text(runs[i].mean_seconds()), speed_text(runs[i].last().images_per_second)});
     }
     return html_section(
         "Results after the last epoch",
@@ -75,7 +90,7 @@ std::string differences(const std::vector<RunRecord>& runs, const std::vector<st
     std::vector<std::vector<std::string>> rows;
     for (const std::string& name : names) {
         rows.push_back({name});
-        for (const RunRecord& run : runs) rows.back().push_back(run.option(name));
+        for (const RunRecord& run : runs) rows.back().push_back(takes(run, name) ? run.option(name) : "–");
     }
     return html_section("Options in which the runs differ", html_table(header, rows, false));
 }
@@ -89,13 +104,13 @@ std::string common(const std::vector<RunRecord>& runs, const std::vector<std::st
     for (const auto& [name, pointer] : {std::pair{"Qstep", "/versions/qstep"},
                                         {"compiler", "/versions/compiler"},
                                         {"system", "/versions/system"},
-                                        {"device", "/device_description"},
-                                        {"training data", "/data/train"}}) {
-        std::set<std::string> values;
-        for (const RunRecord& run : runs)
-            if (const std::string value = run.text(pointer); !value.empty()) values.insert(value);
-        if (!values.empty()) folders.push_back({name, fmt::format("{}", fmt::join(values, " / "))});
+                                        {"device", "/device_description"}}) {
+        const std::string place = pointer;
+        const std::string values = distinct(runs, [&place](const RunRecord& run) { return run.text(place); });
+        if (!values.empty()) folders.push_back({name, values});
     }
+    if (const std::string data = training_data(runs); !data.empty())
+        folders.push_back({"training data", data});
     return "<div class=\"pair\">\n" +
            html_section("Options that all runs share", html_table({}, options, false)) +
            html_section("Runs and environment", html_table({}, folders, false)) + "</div>\n";
@@ -108,37 +123,40 @@ std::vector<RunRecord> read_runs(const std::vector<std::string>& folders) {
         for (std::size_t j = 0; j < i; ++j)
             if (std::filesystem::equivalent(folders[i], folders[j], error))
                 fail_usage("{} and {} are the same folder; name each run once", folders[j], folders[i]);
-        runs.push_back(read_run(folders[i]));
-        if (runs.back().rows.empty())
-            fail_run("{} holds no finished epoch: it has no metrics.csv with a line of one", folders[i]);
+        RunRecord run = read_run(folders[i]);
+        if (run.rows.empty())
+            say(fmt::format("left out: {} holds no finished epoch\n", folders[i]));
+        else
+            runs.push_back(std::move(run));
     }
+    if (runs.empty()) fail_run("none of the runs has a finished epoch, so there is nothing to compare");
     return runs;
 }
 
-// Nothing but an older page may be replaced by one.
+// Nothing but an older comparison may be replaced by one.
 void check_replaces_no_other_file(const std::string& path) {
     std::error_code error;
     if (!std::filesystem::is_regular_file(path, error)) return;
-    std::string start(html_page_start().size(), '\0');
+    const std::string expected = html_page_start(kPageKind);
+    std::string start(expected.size(), '\0');
     std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
-    if (start != html_page_start())
-        fail_usage("{} exists and is no page of this program; choose another --output", path);
+    if (start != expected)
+        fail_usage("{} exists and is no comparison of runs; choose another --output", path);
 }
 
 }  // namespace
 
 std::string comparison_page(const std::vector<RunRecord>& runs) {
     const std::vector<std::string> labels = run_labels(runs);
-    std::set<std::string> models;
-    for (const RunRecord& run : runs) models.insert(run.option("model"));
+    const std::string models = distinct(runs, [](const RunRecord& run) { return run.option("model"); });
     const std::string title =
-        fmt::format("{} {} of {}", runs.size(), runs.size() == 1 ? "run" : "runs", fmt::join(models, ", "));
+        fmt::format("{} {} of {}", runs.size(), runs.size() == 1 ? "run" : "runs", models);
     std::string body = "<h1>" + escaped(title) + "</h1>\n<p class=\"sub\">on " +
-                       escaped(runs[0].text("/data/train")) +
+                       escaped(training_data(runs)) +
                        "; behind each name the value after its last epoch</p>\n";
     body += "<div class=\"charts\">\n" + charts(runs, labels) + "</div>\n";
     body += results(runs, labels) + differences(runs, labels) + common(runs, labels);
-    return html_page(title, body);
+    return html_page(kPageKind, title, body);
 }
 
 int compare_runs(const std::vector<std::string>& arguments) {

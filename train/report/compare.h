@@ -13,9 +13,9 @@ namespace qstep {
 std::string comparison_page(const std::vector<RunRecord>& runs);
 
 /// `arguments`: what stands behind "compare": DIR... --output FILE. Reads the folders, writes the page and
-/// says so; or prints the help. Throws a usage error for no folder, the same one twice, and an output that is
-/// no page of this program; a run error for a folder that is no run's, without a finished epoch, or with
-/// broken files.
+/// says so; or prints the help. Runs without a finished epoch are left out and named. Throws a usage error
+/// for no folder, the same one twice, and an output that exists and is no comparison; a run error for a
+/// folder that is no run's or has broken files, and where no run is left.
 int compare_runs(const std::vector<std::string>& arguments);
 
 }  // namespace qstep

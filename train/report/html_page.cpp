@@ -6,8 +6,6 @@ namespace qstep {
 
 namespace {
 
-constexpr std::string_view kStart = "<!doctype html>\n<!-- a page of qstep -->\n";
-
 // --c0 .. --c7: colours of curves. Each has a contrast of at least 4.5 to its background, and neighbours
 // differ in lightness or hue for every kind of colour vision; markers and dashes tell curves apart besides.
 constexpr std::string_view kStyle = R"(
@@ -67,8 +65,8 @@ svg.chart{min-width:330px}figure:not(.wide) svg.chart text{font-size:15px}}
 
 }  // namespace
 
-std::string_view html_page_start() {
-    return kStart;
+std::string html_page_start(std::string_view kind) {
+    return fmt::format("<!doctype html>\n<!-- qstep: {} -->\n", kind);
 }
 
 std::string escaped(std::string_view text) {
@@ -95,14 +93,14 @@ std::string escaped(std::string_view text) {
     return out;
 }
 
-std::string html_page(std::string_view title, const std::string& body) {
+std::string html_page(std::string_view kind, std::string_view title, const std::string& body) {
     return fmt::format(
         "{}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
         "'unsafe-inline'\">\n"
         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{}</title>\n"
         "<style>{}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
-        kStart, escaped(title), kStyle, body);
+        html_page_start(kind), escaped(title), kStyle, body);
 }
 
 std::string html_section(std::string_view heading, const std::string& content) {

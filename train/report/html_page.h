@@ -11,11 +11,11 @@ namespace qstep {
 /// Text as it may stand in an element or a quoted attribute; control characters become spaces.
 std::string escaped(std::string_view text);
 
-/// The whole page; title is text, body HTML. Light or dark as the reader's system is.
-std::string html_page(std::string_view title, const std::string& body);
+/// The whole page; `kind`, a word, and title are text, body HTML. Light or dark as the reader's system is.
+std::string html_page(std::string_view kind, std::string_view title, const std::string& body);
 
-/// What a file begins with that html_page() made.
-std::string_view html_page_start();
+/// What a file begins with that html_page() made of this kind.
+std::string html_page_start(std::string_view kind);
 
 /// <section> with a heading (text) and content (HTML).
 std::string html_section(std::string_view heading, const std::string& content);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "train/report/html_page.h"
 
@@ -34,9 +35,9 @@ std::vector<Tile> tiles(const RunRecord& run) {
         {fmt::format("{:.2f} %", last.test_accuracy),
          fmt::format("test accuracy after epoch {}", last.epoch)},
         {fmt::format("{:.2f} %", best.test_accuracy), fmt::format("best, after epoch {}", best.epoch)},
-        {fmt::format("{:.4f}", last.test_loss), "test loss (mean cross-entropy, nats)"},
-        {fmt::format("{:.1f} s", run.mean_seconds()), "mean time an epoch"},
-        {fmt::format("{:.0f}", run.last().images_per_second), "images/s in the last epoch"}};
+        {loss_text(last.test_loss), "test loss (mean cross-entropy, nats)"},
+        {seconds_text(run.mean_seconds()), "mean time an epoch"},
+        {speed_text(run.last().images_per_second), "images/s in the last epoch"}};
     if (const std::string bits = run.text("/bits_per_element"); !bits.empty())
         list.push_back({bits, "bits an element of the gradient"});
     return list;
@@ -45,7 +46,8 @@ std::vector<Tile> tiles(const RunRecord& run) {
 std::string charts(const RunRecord& run) {
     const auto curve = [&run](const char* name, double (*value)(const MetricsRow&), const char* unit = "") {
         Curve made = epoch_curve(run, name, value);
-        if (!made.y.empty()) made.value = fmt::format("{:.4g}{}", made.y.back(), unit);
+        if (!made.y.empty() && std::isfinite(made.y.back()))
+            made.value = fmt::format("{:.4g}{}", made.y.back(), unit);
         return made;
     };
     const auto with_scale = [](const char* title, Scale scale, const char* empty = kNoEpoch) {
@@ -65,9 +67,9 @@ std::string charts(const RunRecord& run) {
     variance.note = "sum of (x−l)(r−x) over the gradient, mean of the epoch's steps; no unit";
     out +=
         svg_chart(variance, {curve("variance", [](const MetricsRow& row) { return row.metrics.variance; })});
-    out += svg_chart(with_scale("Time an epoch (s)", Scale::from_zero),
-                     {curve(
-                         "training and test", [](const MetricsRow& row) { return row.seconds; }, " s")});
+    out += svg_chart(with_scale("Time an epoch (s)", Scale::from_zero,
+                                run.rows.empty() ? kNoEpoch : "No time of an epoch is known."),
+                     {curve("training and test", time_of, " s")});
     out += svg_chart(with_scale("Learning rate, at the end of an epoch", Scale::from_zero),
                      {curve("learning rate", [](const MetricsRow& row) { return row.metrics.lr; })});
     return out;
@@ -129,19 +131,31 @@ std::string epochs(const RunRecord& run) {
     for (const MetricsRow& row : run.rows) {
         const EpochMetrics& m = row.metrics;
         rows.push_back({std::to_string(m.epoch), std::to_string(m.step), fmt::format("{:.4g}", m.lr),
-                        fmt::format("{:.4f}", m.train_loss), fmt::format("{:.2f}", m.train_accuracy),
-                        fmt::format("{:.4f}", m.test_loss), fmt::format("{:.2f}", m.test_accuracy),
-                        fmt::format("{:.4g}", m.variance), fmt::format("{:.1f}", row.seconds),
-                        fmt::format("{:.0f}", row.images_per_second)});
+                        loss_text(m.train_loss), fmt::format("{:.2f}", m.train_accuracy),
+                        loss_text(m.test_loss), fmt::format("{:.2f}", m.test_accuracy),
+                        fmt::format("{:.4g}", m.variance), seconds_text(time_of(row)),
+                        speed_text(row.images_per_second)});
     }
     return "<section><details>\n<summary>All epochs in numbers</summary>\n" +
            html_table({"epoch", "steps", "learning rate", "train loss", "train accuracy (%)", "test loss",
-                       "test accuracy (%)", "variance", "time (s)", "images/s"},
+                       "test accuracy (%)", "variance", "time", "images/s"},
                       rows, true) +
            "</details></section>\n";
 }
 
 }  // namespace
+
+std::string loss_text(double loss) {
+    return std::abs(loss) < 1e4 ? fmt::format("{:.4f}", loss) : fmt::format("{:.4g}", loss);
+}
+
+std::string seconds_text(double seconds) {
+    return std::isnan(seconds) ? "–" : fmt::format("{:.1f} s", seconds);
+}
+
+std::string speed_text(double images_per_second) {
+    return images_per_second > 0.0 ? fmt::format("{:.0f}", images_per_second) : "–";
+}
 
 Curve epoch_curve(const RunRecord& run, const std::string& name, double (*value)(const MetricsRow&)) {
     Curve curve;
@@ -177,7 +191,7 @@ std::string report_page(const RunRecord& run, const std::optional<GradientPictur
         "<div class=\"charts\">\n" + charts(run) + (gradient ? gradient_chart(*gradient) : "") + "</div>\n";
     body += tables(run);
     if (!run.rows.empty()) body += epochs(run);
-    return html_page(title, body);
+    return html_page("report", title, body);
 }
 
 }  // namespace qstep

@@ -27,6 +27,12 @@ GradientPicture gradient_picture(std::int64_t step, std::span<const float> gradi
 std::string report_page(const RunRecord& run, const std::optional<GradientPicture>& gradient,
                         const std::string& failure = {});
 
+/// Four decimals; of a run that diverged, four digits: "0.0110", "1.894e+19".
+std::string loss_text(double loss);
+/// "71.4 s" and "751"; a dash for what was not measured (time_of).
+std::string seconds_text(double seconds);
+std::string speed_text(double images_per_second);
+
 /// A column of the run's rows as a curve over epochs.
 Curve epoch_curve(const RunRecord& run, const std::string& name, double (*value)(const MetricsRow&));
 

@@ -3,10 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <set>
 
 #include "engine/error.h"
+#include "quant/codec_options.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 
@@ -19,8 +22,8 @@ using Json = nlohmann::ordered_json;
 // Say nothing about what a run computes, or (optimizer) the same as another option.
 bool says_nothing(const std::string& name) {
     static const std::set<std::string> kNames{
-        "output", "log-interval", "save-every",         "save-model", "max-steps", "threads",      "device",
-        "data",   "tensorboard",  "histogram-interval", "optimizer",  "no-graph",  "deterministic"};
+        "output", "log-interval", "save-every",         "save-model", "max-steps", "threads",
+        "device", "tensorboard",  "histogram-interval", "optimizer",  "no-graph",  "deterministic"};
     return kNames.contains(name);
 }
 
@@ -48,9 +51,17 @@ const MetricsRow& RunRecord::best() const {
 }
 
 double RunRecord::mean_seconds() const {
-    double sum = 0.0;
-    for (const MetricsRow& row : rows) sum += row.seconds;
-    return sum / static_cast<double>(rows.size());
+    double sum = 0.0, count = 0.0;
+    for (const MetricsRow& row : rows)
+        if (const double seconds = time_of(row); !std::isnan(seconds)) {
+            sum += seconds;
+            count += 1.0;
+        }
+    return sum / count;
+}
+
+double time_of(const MetricsRow& row) {
+    return row.images_per_second > 0.0 ? row.seconds : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::vector<std::pair<std::string, std::string>> RunRecord::options() const {
@@ -82,8 +93,28 @@ RunRecord read_run(const std::filesystem::path& folder) {
     return run;
 }
 
+std::string RunRecord::training_data() const {
+    const std::string images = text("/data/train_images"), name = text("/data/train");
+    return images.empty() ? name : images + " " + name;
+}
+
 bool all_have(const std::vector<RunRecord>& runs, const std::string& option, const std::string& value) {
     return std::ranges::all_of(runs, [&](const RunRecord& run) { return run.option(option) == value; });
+}
+
+bool takes(const RunRecord& run, const std::string& name) {
+    const auto& table = codec_options();
+    const auto asked = std::ranges::find(table, name, &CodecOption::name);
+    if (asked == table.end() || name == "quant") return true;
+    CodecSettings settings;
+    for (const CodecOption& option : table) {
+        try {
+            option.set(settings, run.option(option.name));
+        } catch (const Error&) {
+            // Missing, or not the program's own: the default stays.
+        }
+    }
+    return settings.kind != CodecKind::none && (!asked->has_meaning || asked->has_meaning(settings));
 }
 
 std::vector<std::string> differing_options(const std::vector<RunRecord>& runs) {
@@ -91,19 +122,27 @@ std::vector<std::string> differing_options(const std::vector<RunRecord>& runs) {
     for (const RunRecord& run : runs)
         for (const auto& [name, value] : run.options()) {
             if (says_nothing(name) || std::ranges::find(names, name) != names.end()) continue;
-            if (!all_have(runs, name, value)) names.push_back(name);
+            std::set<std::string> values;
+            for (const RunRecord& other : runs)
+                if (takes(other, name)) values.insert(other.option(name));
+            if (values.size() > 1) names.push_back(name);
         }
     return names;
 }
 
 std::vector<std::string> run_labels(const std::vector<RunRecord>& runs) {
     const std::vector<std::string> names = differing_options(runs);
+    const bool same_data = std::ranges::all_of(
+        runs, [&](const RunRecord& run) { return run.training_data() == runs[0].training_data(); });
     std::vector<std::string> labels;
     for (const RunRecord& run : runs) {
         std::vector<std::string> parts;
         for (const std::string& name : names)
-            if (const std::string value = run.option(name); !value.empty())
+            // The option names a folder, which may be called anything.
+            if (const std::string value = run.option(name);
+                name != "data" && !value.empty() && takes(run, name))
                 parts.push_back(shown_option(name, value));
+        if (const std::string data = run.training_data(); !same_data && !data.empty()) parts.push_back(data);
         labels.push_back(fmt::format("{}", fmt::join(parts, ", ")));
     }
     const std::vector<std::string> before = labels;

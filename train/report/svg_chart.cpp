@@ -18,6 +18,12 @@ constexpr std::size_t kColours = 8, kMarkers = 4, kDashes = 3;
 constexpr std::size_t kMostMarked = 40;
 constexpr int kMostTicks = 6;
 
+// On narrow screens, where letters are larger beside the chart: a count is short, "−0.0025" is not.
+int most_x_ticks(const Chart& chart) {
+    if (chart.wide) return 20;
+    return chart.whole_x ? 10 : 5;
+}
+
 // Where points come to stand.
 struct Frame {
     Axis x, y;
@@ -69,7 +75,7 @@ Frame frame_of(const Chart& chart, const std::vector<Curve>& curves) {
     if (chart.scale == Scale::from_zero && y_high <= 0.0) y_high = 1.0;
     Axis y = chart.scale == Scale::logarithmic ? log_axis(y_low, y_high, kMostTicks)
                                                : linear_axis(y_low, y_high, kMostTicks, false);
-    return {tight_axis(x_low, x_high, chart.wide ? 20 : 10, chart.whole_x), std::move(y),
+    return {tight_axis(x_low, x_high, most_x_ticks(chart), chart.whole_x), std::move(y),
             chart.wide ? 1040.0 : 500.0, chart.wide ? 360.0 : 270.0};
 }
 

@@ -8,9 +8,11 @@
 
 Arrays are float32 in the memory of the host. Numbers and streams are those of the program `quantize`, bit for bit,
 and do not depend on the number of threads. Errors are of one sentence: TypeError for an array of another kind,
-ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads.
+ValueError for what makes no sense, RuntimeError for what failed. Codecs may be used from several threads, and be
+copied and pickled. In a process that os.fork() made, such as a worker of multiprocessing, each call runs on one thread.
 """
 import ctypes
+import functools
 import operator
 import weakref
 
@@ -64,6 +66,22 @@ def _in_place(array, what, like):
     return array
 
 
+def _integer(value, what, bits=64):
+    """As an int; ctypes would cut off what does not fit."""
+    number = operator.index(value)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{what} is a whole number of at most {2 ** (bits - 1) - 1}, not {number}")
+    return number
+
+
+def _text(value):
+    """A name or value as C has it."""
+    text = str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
+    if "\0" in text:
+        raise ValueError(f"no option of a codec holds a null character, as {text!r} does")
+    return text.encode()
+
+
 def _address(array):
     return None if array is None else array.ctypes.data
 
@@ -79,13 +97,17 @@ class Codec:
         given = {"quant": quant, **options}
         pairs = (_library.Option * len(given))()
         for pair, (name, value) in zip(pairs, given.items()):
-            text = str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
-            pair.name, pair.value = name.replace("_", "-").encode(), text.encode()
+            pair.name, pair.value = _text(name.replace("_", "-")), _text(value)
         handle = ctypes.c_void_p()
         _library.call("qstep_codec_create", pairs, len(pairs), ctypes.byref(handle))
         self._handle = handle
+        self._again = functools.partial(type(self), quant, **options)
         self._text = ", ".join([repr(quant)] + [f"{name}={value!r}" for name, value in options.items()])
         weakref.finalize(self, _library.LIBRARY.qstep_codec_destroy, handle)
+
+    def __reduce__(self):
+        # The library's codec belongs to one object and one process: copies and what is unpickled make their own.
+        return self._again, ()
 
     def __repr__(self):
         return f"qstep.Codec({self._text})"
@@ -100,7 +122,7 @@ class Codec:
         source, held = self._source(array, residual)
         out = np.empty(source.shape, np.float32) if out is None else _in_place(out, "out", source)
         variance = ctypes.c_double()
-        _library.call("qstep_quantize", self._handle, _address(source), source.size, operator.index(step),
+        _library.call("qstep_quantize", self._handle, _address(source), source.size, _integer(step, "a step"),
                       _address(held), _address(out), ctypes.byref(variance))
         return (out, variance.value) if return_variance else out
 
@@ -110,7 +132,7 @@ class Codec:
         room, written, variance = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_double()
         _library.call("qstep_stream_bytes", self._handle, source.size, ctypes.byref(room))
         stream = np.empty(room.value, np.uint8)
-        _library.call("qstep_encode", self._handle, _address(source), source.size, operator.index(step),
+        _library.call("qstep_encode", self._handle, _address(source), source.size, _integer(step, "a step"),
                       _address(held), _address(stream), room, ctypes.byref(written), ctypes.byref(variance))
         stream = stream[: written.value].tobytes()
         return (stream, variance.value) if return_variance else stream
@@ -129,5 +151,5 @@ def decode(stream, threads=0):
     count = ctypes.c_int64()
     _library.call("qstep_stream_elements", _address(data), data.size, ctypes.byref(count))
     out = np.empty(count.value, np.float32)
-    _library.call("qstep_decode", _address(data), data.size, operator.index(threads), _address(out), out.size)
+    _library.call("qstep_decode", _address(data), data.size, _integer(threads, "threads", 32), _address(out), out.size)
     return out
