@@ -97,6 +97,7 @@ struct PhiloxStream {
 };
 
 using RandomStream = PhiloxStream<10>;
+/// What gradients are rounded with.
 using RoundingStream = PhiloxStream<7>;
 
 /// The upper 24 bits of a word as a float in [0, 1).

@@ -29,8 +29,9 @@ std::string report_page(const RunRecord& run, const std::optional<GradientPictur
 
 /// Four decimals; of a run that diverged, four digits: "0.0110", "1.894e+19".
 std::string loss_text(double loss);
-/// "71.4 s" and "751"; a dash for what was not measured (time_of).
+/// "71.4 s"; a dash for what was not measured (time_of).
 std::string seconds_text(double seconds);
+/// "751"; the same dash.
 std::string speed_text(double images_per_second);
 
 /// A column of the run's rows as a curve over epochs.
