@@ -96,9 +96,10 @@ struct PhiloxStream {
     double normal(std::uint64_t element) const;
 };
 
-using RandomStream = PhiloxStream<10>;
 /// What gradients are rounded with.
 using RoundingStream = PhiloxStream<7>;
+/// For everything else.
+using RandomStream = PhiloxStream<10>;
 
 /// The upper 24 bits of a word as a float in [0, 1).
 QSTEP_HOST_DEVICE inline float uniform_from_bits(std::uint32_t word) {
