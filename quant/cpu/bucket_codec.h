@@ -34,6 +34,17 @@ struct BucketKernels {
                    const std::uint8_t* from, int bits);
 };
 
+/// round_to_values() of a chunk. past_caches: as BucketKernels.
+template <typename Algorithm, typename Group>
+inline double round_chunk(Group& group, const typename Algorithm::Fit& fit, float* out, const float* x,
+                          std::int64_t n, const Draws& draws, bool past_caches) {
+    if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);
+    alignas(64) float values[kChunk];
+    const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);
+    group.stream(out, values, n);
+    return spread;
+}
+
 /// Defines the steps of `Algorithm` but rounding for one instruction set.
 #define QSTEP_BUCKET_VARIANT(isa, attributes)                                                             \
     attributes Algorithm::Measure measure_##isa(const float* x, std::int64_t n) {                         \
@@ -60,11 +71,7 @@ struct BucketKernels {
     attributes double round_##isa(const Algorithm::Fit& fit, float* out, const float* x, std::int64_t n, \
                                   const Draws& draws, bool past_caches) {                                \
         SimdGroupOf<Isa::isa> group;                                                                     \
-        if (!past_caches) return round_to_values<Algorithm>(group, fit, out, x, n, draws);               \
-        alignas(64) float values[kChunk];                                                                \
-        const double spread = round_to_values<Algorithm>(group, fit, values, x, n, draws);               \
-        group.stream(out, values, n);                                                                    \
-        return spread;                                                                                   \
+        return round_chunk<Algorithm>(group, fit, out, x, n, draws, past_caches);                        \
     }
 /// Defines `BucketKernels<Algorithm> kernels_for(Isa)` where rounding is there.
 #define QSTEP_BUCKET_KERNELS_BUT_ROUNDING()                                                        \

@@ -43,7 +43,7 @@ inline bool decode_whole(Group& group, float* out, const std::uint32_t* words, c
         /* Kept, because four buckets of 512 share the words of signs that are drawn together. */            \
         thread_local SimdGroupOf<Isa::isa> group;                                                            \
         if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                             \
-            if (bucket.n == 512 && bucket.signs.first % Signs::kRun == 0)                                    \
+            if (bucket.n == std::int64_t{Signs::kRun} && bucket.signs.first % Signs::kRun == 0)              \
                 return quantize_512(group, out, x, bucket.y, parameters, draws, bucket.signs, past_caches);  \
         float* const to = past_caches ? bucket.y : out;                                                      \
         const double spread = Hadamard::quantize(group, to, x, bucket.n, bucket.y, bucket.padded,            \

@@ -17,11 +17,7 @@ namespace {
         if constexpr (Isa::isa == Isa::avx512 && kAvx512Written)                                     \
             if (fit.finite && fit.count <= Smart::kFewLevels)                                        \
                 return round_to_few_points(group, fit, out, x, n, draws, past_caches);               \
-        if (!past_caches) return round_to_values<Smart>(group, fit, out, x, n, draws);               \
-        alignas(64) float values[kChunk];                                                            \
-        const double spread = round_to_values<Smart>(group, fit, values, x, n, draws);               \
-        group.stream(out, values, n);                                                                \
-        return spread;                                                                               \
+        return round_chunk<Smart>(group, fit, out, x, n, draws, past_caches);                        \
     }
 QSTEP_FOR_EACH_ISA(QSTEP_ROUND_TO_POINTS_VARIANT)
 
