@@ -1,0 +1,31 @@
+// Own 3x3 convolutions (stride 1, padding 1) of as many channels in as out, 16, 32 or 64, in bf16 on the
+// matrix units, joined with the batch normalisation behind them: most layers of a CIFAR ResNet. So few
+// channels fill a library's tiles badly, and a launch less weighs more than the bytes. Deterministic;
+// formulas in kernels/conv2d.h and kernels/batch_norm.h, weights [O,3,3,I] in bf16 as in weight_copies.h.
+#pragma once
+
+#include "kernels/batch_norm.h"
+#include "kernels/conv2d.h"
+
+namespace qstep::cuda {
+
+/// Whether the functions below take the convolution.
+bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
+
+/// What narrow_conv_forward() asks of its workspace.
+std::size_t narrow_conv_bytes(const Conv2dShape& shape);
+
+/// y = convolution of x by w, and what batch_norm_statistics() makes of y. `workspace`: narrow_conv_bytes(),
+/// on a multiple of 16. Throws a usage error where a channel has a single value.
+void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                         const Tensor& w, const BatchNormStats& stats, const BatchNormParameters& parameters,
+                         void* workspace);
+
+/// dy = what batch_norm_backward_apply() makes of dz, y and the sums; dx = its data gradient (or, with `add`,
+/// dx += that). dy must not be dz.
+void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
+                               const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& w,
+                               const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
+                               const Tensor& gamma);
+
+}  // namespace qstep::cuda

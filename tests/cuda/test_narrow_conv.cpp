@@ -1,0 +1,117 @@
+// The own convolutions against the CPU backend, piece by piece: y, then the statistics of that y; dy, then
+// the data gradient of that dy.
+#include "kernels/cuda/narrow_conv.h"
+
+#include "kernels/cuda/batch_norm.h"
+#include "kernels/on_device.h"
+#include "tests/cuda/library_bench.h"
+
+namespace qstep {
+namespace {
+
+using test::Both;
+using test::BothWeight;
+using test::Owned;
+
+// Sums of up to 576 products in two orders, rounded to bf16 once on each side: an element is off by the
+// rounding of one of the two, 2^-8 of up to six root mean squares.
+constexpr double kOnceRounded = 6 * 0x1p-8;
+// Both sides sum float32 partials of bounded length in double; a mean is off by some roundings of a
+// deviation.
+constexpr double kStatistics = 4e-6;
+constexpr double kMean = 4 * 0x1p-24;
+
+class NarrowConv : public test::GpuTest, public ::testing::WithParamInterface<Conv2dShape> {
+  protected:
+    void SetUp() override {
+        GpuTest::SetUp();
+        if (IsSkipped()) return;
+        for (Context* context : {&cpu_, gpu_.get()}) {
+            context->workspace().reserve(conv2d_workspace(*context, shape(), DType::bf16));
+            context->workspace().reserve(
+                batch_norm_workspace(*context, shape().y().count() / channels(), channels()));
+            context->workspace().freeze();
+        }
+        const double fan_in = static_cast<double>(9 * channels());
+        Owned weights(DType::f32, shape().w());
+        weights.set(Owned(DType::bf16, shape().w(), 2, 1 / std::sqrt(fan_in)).values());
+        w_ = std::make_unique<BothWeight>(*gpu_, std::move(weights), Owned(DType::f32, shape().w(), 6),
+                                          WeightUse::convolution, DType::bf16);
+        for (std::uint64_t i = 0; i < 8; ++i)
+            of_channels_.push_back(
+                std::make_unique<Both>(*gpu_, Owned(DType::f32, {channels()}, 10 + i, 0.25, 1)));
+        scratch_ = std::make_unique<test::OnGpu>(
+            *gpu_, Owned(DType::f32, {static_cast<std::int64_t>(cuda::narrow_conv_bytes(shape()) / 4)}));
+    }
+    const Conv2dShape& shape() const { return GetParam(); }
+    std::int64_t channels() const { return shape().in_channels; }
+    Tensor channel(std::size_t index, bool on_gpu) const {
+        return on_gpu ? of_channels_[index]->on_gpu.tensor() : of_channels_[index]->cpu.tensor();
+    }
+    BatchNormStats stats(bool on_gpu) const { return {channel(0, on_gpu), channel(1, on_gpu)}; }
+    BatchNormParameters parameters(bool on_gpu) const {
+        return {channel(2, on_gpu), channel(3, on_gpu), channel(4, on_gpu), channel(5, on_gpu)};
+    }
+    Both activations(std::uint64_t seed) { return {*gpu_, Owned(DType::bf16, shape().x(), seed)}; }
+
+    Context cpu_{Device{}, 2};
+    std::unique_ptr<Context> gpu_ = device_count(DeviceKind::cuda) > 0
+                                        ? std::make_unique<Context>(test::kGpu, 2)
+                                        : nullptr;
+    std::unique_ptr<BothWeight> w_;
+    std::vector<std::unique_ptr<Both>> of_channels_;
+    std::unique_ptr<test::OnGpu> scratch_;
+};
+
+TEST_P(NarrowConv, Forward) {
+    const Both x = activations(1), y = activations(3);
+    cuda::narrow_conv_forward(*gpu_, shape(), y.on_gpu, x.on_gpu, w_->on_gpu(), stats(true), parameters(true),
+                              scratch_->tensor().data);
+    conv2d_forward(cpu_, shape(), y.cpu, x.cpu, w_->on_cpu(), {});
+    EXPECT_LT(y.difference(), kOnceRounded);
+
+    const Owned stored = y.on_gpu.host();
+    batch_norm_statistics(cpu_, stats(false), parameters(false), stored);
+    for (const std::size_t statistic : {1, 4, 5})
+        EXPECT_LT(of_channels_[statistic]->difference(), kStatistics) << "statistic " << statistic;
+    // A mean may be as good as zero; what its error is to be compared with is the deviation.
+    const auto means = of_channels_[0]->on_gpu.values(), expected = of_channels_[0]->cpu.values(),
+               inv_std = of_channels_[1]->cpu.values();
+    for (std::size_t c = 0; c < means.size(); ++c)
+        EXPECT_LT(std::abs(means[c] - expected[c]) * inv_std[c], kMean) << "channel " << c;
+}
+
+TEST_P(NarrowConv, BackwardData) {
+    const Both dz = activations(1), y = activations(3);
+    Both dx = activations(4), dy = activations(5);
+    const Owned old = dx.on_gpu.host();
+    const test::OnGpu plain_dy(*gpu_, Owned(DType::bf16, shape().y(), 6));
+    cuda::backward_apply(*gpu_, plain_dy, false, dz.on_gpu, y.on_gpu, channel(6, true), channel(7, true),
+                         stats(true), channel(2, true));
+    const Owned expected_dy = plain_dy.host();
+    for (const bool add : {true, false}) {
+        cuda::narrow_conv_backward_data(*gpu_, shape(), dx.on_gpu, add, dy.on_gpu, dz.on_gpu, y.on_gpu,
+                                        w_->on_gpu(), channel(6, true), channel(7, true), stats(true),
+                                        channel(2, true));
+        EXPECT_TRUE(dy.on_gpu.host().same_bits(expected_dy)) << "add " << add;
+        std::memcpy(dx.cpu.tensor().data, old.tensor().data, old.tensor().bytes());
+        conv2d_backward_data(cpu_, shape(), dx.cpu, add ? GradMode::accumulate : GradMode::overwrite,
+                             expected_dy, w_->on_cpu());
+        EXPECT_LT(dx.difference(), kOnceRounded) << "add " << add;
+    }
+}
+
+// batch, height, width, in, out, kernel_h, kernel_w, stride, pad
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, NarrowConv,
+    ::testing::Values(Conv2dShape{3, 32, 32, 16, 16, 3, 3, 1, 1},  // ResNet-20's: strips of half an image,
+                      Conv2dShape{2, 16, 16, 32, 32, 3, 3, 1, 1},  // of half an image again,
+                      Conv2dShape{5, 8, 8, 64, 64, 3, 3, 1, 1},    // whole images
+                      Conv2dShape{1, 1, 2, 16, 16, 3, 3, 1, 1},    // warps without a pixel
+                      Conv2dShape{2, 7, 5, 32, 32, 3, 3, 1, 1},    // an odd strip
+                      Conv2dShape{1, 13, 11, 64, 64, 3, 3, 1, 1},  // strips of 5, 5 and 3 rows
+                      Conv2dShape{1, 3, 64, 64, 64, 3, 3, 1, 1},   // a row a strip
+                      Conv2dShape{1, 19, 33, 16, 16, 3, 3, 1, 1}));
+
+}  // namespace
+}  // namespace qstep
