@@ -20,8 +20,6 @@ namespace qstep::cuda {
 
 namespace {
 
-constexpr std::int64_t kWidest = 64;
-
 // Reads plain values.
 struct PlainPixels {
     const bf16* x;
@@ -223,18 +221,6 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     store_sums<kChannels>(to, sums, count, pixels);
 }
 
-template <int kChannels>
-Strips divide_rows(const Conv2dShape& shape) {
-    constexpr int kPixels = NarrowTile<kChannels>::kPixels;
-    Strips strips{static_cast<int>(shape.batch), static_cast<int>(shape.height),
-                  static_cast<int>(shape.width), 0, 0};
-    const int most = std::clamp(kPixels / strips.width, 1, strips.height);
-    strips.of_image = (strips.height + most - 1) / most;
-    strips.rows = (strips.height + strips.of_image - 1) / strips.of_image;
-    strips.of_image = (strips.height + strips.rows - 1) / strips.rows;
-    return strips;
-}
-
 template <int kChannels, bool kBackward>
 LaunchShape launch_shape(const Strips& strips) {
     const int elements = NarrowFilters<kChannels, kBackward>::kTotal +
@@ -243,42 +229,18 @@ LaunchShape launch_shape(const Strips& strips) {
             static_cast<std::size_t>(elements) * sizeof(bf16)};
 }
 
-// Calls f with the number of channels as a type's value.
-template <typename F>
-auto with_channels(const Conv2dShape& shape, F&& f) {
-    switch (shape.in_channels) {
-        case 16:
-            return f(std::integral_constant<int, 16>{});
-        case 32:
-            return f(std::integral_constant<int, 32>{});
-        default:
-            return f(std::integral_constant<int, 64>{});
-    }
-}
-
 std::int64_t partial_count(const Conv2dShape& shape) {
-    return with_channels(shape, [&](auto channels) {
+    return with_narrow_channels(shape, [&](auto channels) {
         return static_cast<std::int64_t>(divide_rows<channels()>(shape).count()) * channels();
     });
 }
 
-void check_operands(const Conv2dShape& shape, const Tensor& x, const Tensor& y, const Tensor& w) {
-    QSTEP_CHECK(is_narrow_conv(shape, x.dtype), "no narrow convolution: x {}, w {}", shape.x().to_string(),
-                shape.w().to_string());
-    check_tensor(x, "x", DType::bf16, shape.x());
-    check_tensor(y, "y", DType::bf16, shape.y());
+void check_filters(const Conv2dShape& shape, const Tensor& w) {
     check_tensor(w, "w", DType::bf16, {shape.out_channels, 3, 3, shape.in_channels});
-    QSTEP_CHECK(aligned_for_vectors(x.as<bf16>(), y.as<bf16>(), w.as<bf16>()),
-                "an operand of a convolution lies off a multiple of 16 bytes");
+    QSTEP_CHECK(aligned_for_vectors(w.as<bf16>()), "filters lie off a multiple of 16 bytes");
 }
 
 }  // namespace
-
-bool is_narrow_conv(const Conv2dShape& s, DType dtype) {
-    return dtype == DType::bf16 && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.pad == 1 &&
-           s.in_channels == s.out_channels &&
-           (s.in_channels == 16 || s.in_channels == 32 || s.in_channels == 64) && s.width <= kWidest;
-}
 
 std::size_t narrow_conv_bytes(const Conv2dShape& shape) {
     return 2 * static_cast<std::size_t>(partial_count(shape)) * sizeof(double);
@@ -287,12 +249,13 @@ std::size_t narrow_conv_bytes(const Conv2dShape& shape) {
 void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
                          const Tensor& w, const BatchNormStats& stats, const BatchNormParameters& parameters,
                          void* workspace) {
-    check_operands(shape, x, y, w);
+    check_narrow_operands(shape, x, y);
+    check_filters(shape, w);
     qstep::detail::check_running(stats, parameters);
     check_enough_rows(qstep::detail::checked_rows(y, stats));
     auto* first = static_cast<double*>(workspace);
     const Partials partials{first, first + partial_count(shape)};
-    with_channels(shape, [&](auto channels) {
+    with_narrow_channels(shape, [&](auto channels) {
         const Strips strips = divide_rows<channels()>(shape);
         launch(context, "narrow_conv_forward", forward_kernel<channels()>,
                launch_shape<channels(), false>(strips), strips, strips.count(), y.as<bf16>(), x.as<bf16>(),
@@ -304,14 +267,15 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
                                const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& w,
                                const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
                                const Tensor& gamma) {
-    check_operands(shape, dx, dy, w);
+    check_narrow_operands(shape, dx, dy);
+    check_filters(shape, w);
     const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma);
     QSTEP_CHECK(dy.data != dz.data, "blocks read dz beside what others write to dy");
     const BatchNormBackward<bf16> data = backward_inputs<bf16>(rows, dz, y, dgamma, dbeta, stats, gamma);
     QSTEP_CHECK(
         aligned_for_vectors(data.dz, data.y, data.mean, data.inv_std, data.gamma, data.dgamma, data.dbeta),
         "an operand of batch normalisation lies off a multiple of 16 bytes");
-    with_channels(shape, [&](auto channels) {
+    with_narrow_channels(shape, [&](auto channels) {
         const Strips strips = divide_rows<channels()>(shape);
         const auto kernel =
             add ? backward_data_kernel<channels(), true> : backward_data_kernel<channels(), false>;

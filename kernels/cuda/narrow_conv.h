@@ -9,8 +9,12 @@
 
 namespace qstep::cuda {
 
-/// Whether the functions below take the convolution.
-bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
+/// Whether the functions below take the convolution. A row of an image is 64 pixels at most.
+inline bool is_narrow_conv(const Conv2dShape& s, DType dtype) {
+    return dtype == DType::bf16 && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.pad == 1 &&
+           s.in_channels == s.out_channels &&
+           (s.in_channels == 16 || s.in_channels == 32 || s.in_channels == 64) && s.width <= 64;
+}
 
 /// What narrow_conv_forward() asks of its workspace.
 std::size_t narrow_conv_bytes(const Conv2dShape& shape);
@@ -27,5 +31,17 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
                                const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& w,
                                const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
                                const Tensor& gamma);
+
+/// In how many parts the gradient of such filters [O,I,KH,KW] is left, f32 [parts*O,3,3,I], for activations
+/// of this type: their sum is the gradient. 1 where filters are none of these.
+std::int64_t narrow_conv_parts(const Shape& filters, DType dtype);
+
+/// The parts of dw from dy and x: overwritten, or added to with `add`.
+void narrow_conv_backward_weights(const Context& context, const Conv2dShape& shape, const Tensor& parts,
+                                  bool add, const Tensor& dy, const Tensor& x);
+
+/// The same from the whole gradient (bf16 [O,3,3,I]): it becomes the first part, others zero; or with `add`
+/// it is added to the first.
+void gradient_as_parts(const Context& context, const Tensor& parts, bool add, const Tensor& gradient);
 
 }  // namespace qstep::cuda

@@ -17,6 +17,7 @@ set(qstep_cuda_kernels
     cuda/linear.cpp
     cuda/max_pool.cu
     cuda/narrow_conv.cu
+    cuda/narrow_conv_weights.cu
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/step_end.cu

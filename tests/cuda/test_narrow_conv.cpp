@@ -101,6 +101,48 @@ TEST_P(NarrowConv, BackwardData) {
     }
 }
 
+// Sums of the parts against dw; bf16 enters as factors alone, so that float32 sums are what differs.
+TEST_P(NarrowConv, BackwardWeights) {
+    const Both dy = activations(1), x = activations(3);
+    const std::int64_t parts = cuda::narrow_conv_parts(shape().w(), DType::bf16);
+    const Owned start(DType::f32, {parts * channels(), 3, 3, channels()}, 4);
+    const test::OnGpu of_gradient(*gpu_, start);
+    Both dw(*gpu_, Owned(DType::f32, shape().w()));
+    conv2d_backward_weights(cpu_, shape(), dw.cpu, {}, GradMode::overwrite, dy.cpu, x.cpu);
+    const auto gradient = dw.cpu.values(), old = start.values();
+    for (const bool add : {true, false}) {
+        cuda::narrow_conv_backward_weights(*gpu_, shape(), of_gradient, add, dy.on_gpu, x.on_gpu);
+        const auto values = of_gradient.values();
+        test::Doubles sums(gradient.size()), expected(gradient.size());
+        for (std::size_t at = 0; at < values.size(); ++at) {
+            const std::size_t of_part = at % gradient.size(), c = static_cast<std::size_t>(channels());
+            const std::size_t output = of_part / (9 * c), tap = of_part / c % 9, input = of_part % c;
+            const std::size_t place = (output * c + input) * 9 + tap;
+            sums[place] += values[at] - (add ? old[at] : 0.0);
+            expected[place] = gradient[place];
+        }
+        EXPECT_LT(test::distance(sums, expected), test::kF32Backends) << "add " << add;
+    }
+}
+
+TEST_P(NarrowConv, GradientAsParts) {
+    const std::int64_t parts = cuda::narrow_conv_parts(shape().w(), DType::bf16);
+    const Shape of_part{channels(), 3, 3, channels()};
+    const test::OnGpu gradient(*gpu_, Owned(DType::bf16, of_part, 1));
+    const Owned start(DType::f32, {parts * channels(), 3, 3, channels()}, 4);
+    const test::OnGpu in_parts(*gpu_, start);
+    const auto whole = gradient.values(), old = start.values();
+    for (const bool add : {true, false}) {
+        cuda::gradient_as_parts(*gpu_, in_parts, add, gradient);
+        const auto values = in_parts.values();
+        for (std::size_t at = 0; at < values.size(); ++at) {
+            const double term = at < whole.size() ? whole[at] : 0.0;
+            ASSERT_EQ(values[at], add ? static_cast<double>(static_cast<float>(old[at] + term)) : term)
+                << "add " << add << ", element " << at;
+        }
+    }
+}
+
 // batch, height, width, in, out, kernel_h, kernel_w, stride, pad
 INSTANTIATE_TEST_SUITE_P(
     Shapes, NarrowConv,

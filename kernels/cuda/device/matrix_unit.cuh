@@ -9,9 +9,6 @@
 
 #include "engine/bf16.h"
 #include "kernels/cuda/device/launch.h"
-#ifdef QSTEP_EMULATED_CUDA
-#include "emulation/matrix_unit.h"
-#endif
 
 namespace qstep::cuda {
 

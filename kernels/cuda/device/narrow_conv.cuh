@@ -8,8 +8,12 @@
 // different banks.
 #pragma once
 
+#include <algorithm>
+#include <type_traits>
+
 #include "kernels/cuda/device/matrix_unit.cuh"
 #include "kernels/cuda/device/vector.cuh"
+#include "kernels/cuda/narrow_conv.h"
 
 namespace qstep::cuda {
 
@@ -51,6 +55,40 @@ struct Strips {
         return (static_cast<std::int64_t>(strip / of_image) * height + strip % of_image * rows) * width;
     }
 };
+
+template <int kChannels>
+Strips divide_rows(const Conv2dShape& shape) {
+    Strips strips{static_cast<int>(shape.batch), static_cast<int>(shape.height),
+                  static_cast<int>(shape.width), 0, 0};
+    const int most = std::clamp(NarrowTile<kChannels>::kPixels / strips.width, 1, strips.height);
+    const int fewest = (strips.height + most - 1) / most;
+    strips.rows = (strips.height + fewest - 1) / fewest;
+    strips.of_image = (strips.height + strips.rows - 1) / strips.rows;
+    return strips;
+}
+
+/// Calls f with the number of channels as a type's value.
+template <typename F>
+auto with_narrow_channels(const Conv2dShape& shape, F&& f) {
+    switch (shape.in_channels) {
+        case 16:
+            return f(std::integral_constant<int, 16>{});
+        case 32:
+            return f(std::integral_constant<int, 32>{});
+        default:
+            return f(std::integral_constant<int, 64>{});
+    }
+}
+
+/// Of the convolution's two activations or their gradients.
+inline void check_narrow_operands(const Conv2dShape& shape, const Tensor& x, const Tensor& y) {
+    QSTEP_CHECK(is_narrow_conv(shape, x.dtype), "no narrow convolution: x {}, w {}", shape.x().to_string(),
+                shape.w().to_string());
+    check_tensor(x, "x", DType::bf16, shape.x());
+    check_tensor(y, "y", DType::bf16, shape.y());
+    QSTEP_CHECK(aligned_for_vectors(x.as<bf16>(), y.as<bf16>()),
+                "an operand of a convolution lies off a multiple of 16 bytes");
+}
 
 /// Puts a strip with its border into shared memory. Source is a struct with
 ///   Inputs load(element)           16 bytes' worth of elements from there on;
