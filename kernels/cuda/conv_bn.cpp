@@ -59,7 +59,7 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
     const std::size_t front = front_bytes(context, shape, x.dtype, true);
     auto* workspace = static_cast<std::byte*>(context.workspace().lend(front + dy_bytes(shape, x.dtype)));
     const Tensor dy{workspace + front, x.dtype, shape.y()};
-    if (dx_mode != GradMode::skip && narrow_choice(context, shape, x.dtype).backward &&
+    if (dx_mode != GradMode::skip && narrow_choice(context, shape, x.dtype).backward_data &&
         suits_vectors({stats.mean, stats.inv_std, gamma, dgamma, dbeta})) {
         narrow_conv_backward_data(context, shape, dx, dx_mode == GradMode::accumulate, dy, dz, y, w, dgamma,
                                   dbeta, stats, gamma);

@@ -24,6 +24,9 @@ class Race {
           y_(context, dtype, shape.y()),
           dz_(context, dtype, shape.y()),
           dy_(context, dtype, shape.y()),
+          dw_(context, dtype, w_.tensor().shape),
+          parts_(context, DType::f32,
+                 {narrow_conv_parts(shape.w(), dtype) * shape.out_channels, 3, 3, shape.in_channels}),
           channels_(context, DType::f32, {8, shape.out_channels}),
           scratch_(context, std::max(narrow_conv_bytes(shape),
                                      cuda::batch_norm_workspace(context, rows(), shape.out_channels))) {}
@@ -32,19 +35,33 @@ class Race {
         const BatchNormStats stats{channel(0), channel(1)};
         const BatchNormParameters parameters{channel(2), channel(3), channel(4), channel(5)};
         const Tensor dgamma = channel(6), dbeta = channel(7);
+        const Tensor &x = x_.tensor(), &w = w_.tensor(), &y = y_.tensor(), &dz = dz_.tensor(),
+                     &dy = dy_.tensor(), &dw = dw_.tensor(), &parts = parts_.tensor();
         NarrowChoice own{};
         own.forward = is_faster(
-            [&] { narrow_conv_forward(context_, shape_, y_, x_, w_, stats, parameters, scratch_.get()); },
-            ConvPass::forward, [] {},
-            [&] { take_statistics(context_, stats, parameters, y_, scratch_.get()); });
-        own.backward = is_faster(
+            [&] { narrow_conv_forward(context_, shape_, y, x, w, stats, parameters, scratch_.get()); },
+            ConvPass::forward,
+            [&](const auto& convolve) {
+                convolve({x.data, w.data, y.data});
+                take_statistics(context_, stats, parameters, y, scratch_.get());
+            });
+        own.backward_data = is_faster(
             [&] {
-                narrow_conv_backward_data(context_, shape_, x_, false, dy_, dz_, y_, w_, dgamma, dbeta, stats,
+                narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, w, dgamma, dbeta, stats,
                                           parameters.gamma);
             },
             ConvPass::backward_data,
-            [&] { backward_apply(context_, dy_, false, dz_, y_, dgamma, dbeta, stats, parameters.gamma); },
-            [] {});
+            [&](const auto& convolve) {
+                backward_apply(context_, dy, false, dz, y, dgamma, dbeta, stats, parameters.gamma);
+                convolve({x.data, w.data, dy.data});
+            });
+        own.backward_weights =
+            is_faster([&] { narrow_conv_backward_weights(context_, shape_, parts, false, dy, x); },
+                      ConvPass::backward_weights,
+                      [&](const auto& convolve) {
+                          convolve({x.data, dw.data, dy.data});
+                          gradient_as_parts(context_, parts, false, dw);
+                      });
         return own;
     }
 
@@ -55,32 +72,29 @@ class Race {
         return {first + index * shape_.out_channels, DType::f32, {shape_.out_channels}};
     }
 
-    template <typename Own, typename Before, typename After>
-    bool is_faster(const Own& own, ConvPass pass, const Before& before, const After& after) {
+    // theirs(convolve) launches what stands against own(); `convolve` runs the library's plan.
+    template <typename Own, typename Theirs>
+    bool is_faster(const Own& own, ConvPass pass, const Theirs& theirs) {
         ConvPlan* plan = conv_plan(context_, {shape_, pass, static_cast<std::int64_t>(dtype_), 0});
         if (plan == nullptr) return true;
         const Trial workspace(context_, plan->workspace_bytes());
-        const Tensor& result = pass == ConvPass::forward ? y_ : dy_;
         const auto time = [&](const auto& launches) {
             return time_captured(stream_of(context_), [&] {
                 launches();
                 return true;
             });
         };
-        const std::optional<float> theirs = time([&] {
-            before();
-            const Tensor &x = x_, &w = w_;
-            plan->run(context_, {x.data, w.data, result.data}, workspace.get());
-            after();
-        });
-        const std::optional<float> ours = time(own);
-        return !theirs || (ours && *ours <= *theirs);
+        const auto convolve = [&](const ConvOperands& operands) {
+            plan->run(context_, operands, workspace.get());
+        };
+        const std::optional<float> library = time([&] { theirs(convolve); }), ours = time(own);
+        return !library || (ours && *ours <= *library);
     }
 
     const Context& context_;
     Conv2dShape shape_;
     DType dtype_;
-    Trial x_, w_, y_, dz_, dy_, channels_, scratch_;
+    Trial x_, w_, y_, dz_, dy_, dw_, parts_, channels_, scratch_;
 };
 
 }  // namespace
@@ -92,7 +106,8 @@ NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DTy
         std::int64_t dtype;
     };
     return context.plans().get<NarrowChoice>(Key{shape, static_cast<std::int64_t>(dtype)}, [&] {
-        if (context.numerics().deterministic) return std::make_shared<NarrowChoice>(NarrowChoice{true, true});
+        if (context.numerics().deterministic)
+            return std::make_shared<NarrowChoice>(NarrowChoice{true, true, true});
         refuse_inside_capture(context, "chooses an algorithm for a convolution");
         return std::make_shared<NarrowChoice>(Race(context, shape, dtype).winners());
     });

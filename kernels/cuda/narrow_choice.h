@@ -8,8 +8,9 @@
 namespace qstep::cuda {
 
 struct NarrowChoice {
-    bool forward;   // narrow_conv_forward() for the convolution and its statistics
-    bool backward;  // narrow_conv_backward_data() for the gradient of the normalisation and the one of x
+    bool forward;        // narrow_conv_forward() for the convolution and its statistics
+    bool backward_data;  // narrow_conv_backward_data() for the gradient of the normalisation and the one of x
+    bool backward_weights;
 };
 
 /// For one shape and type in training; neither where the own kernels do not take it. The faster of both ways,

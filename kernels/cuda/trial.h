@@ -25,7 +25,8 @@ class Trial {
     Trial(const Trial&) = delete;
     Trial& operator=(const Trial&) = delete;
     void* get() const { return address_; }
-    operator const Tensor&() const { return tensor_; }
+    /// Of the second constructor.
+    const Tensor& tensor() const { return tensor_; }
 
   private:
     Backend& backend_;

@@ -246,6 +246,8 @@ std::vector<Case> conv_bn_cases() {
                                   {2, 32, 32, 16, 32, 3, 3, 2, 1},
                                   {2, 16, 16, 32, 64, 1, 1, 2, 0},
                                   {3, 8, 8, 64, 64, 3, 3, 1, 1},
+                                  {2, 8, 8, 64, 64, 3, 3, 1, 1},  // the emulation takes own kernels here
+                                  {2, 32, 32, 16, 16, 3, 3, 1, 1},
                                   {3, 13, 11, 5, 7, 3, 3, 2, 1}};
     std::vector<Case> cases;
     for (const Conv2dShape& shape : shapes)
