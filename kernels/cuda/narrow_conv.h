@@ -1,7 +1,8 @@
-// Own 3x3 convolutions (stride 1, padding 1) of as many channels in as out, 16, 32 or 64, in bf16 on the
-// matrix units, joined with the batch normalisation behind them: most layers of a CIFAR ResNet. So few
-// channels fill a library's tiles badly, and a launch less weighs more than the bytes. Deterministic;
-// formulas in kernels/conv2d.h and kernels/batch_norm.h, weights [O,3,3,I] in bf16 as in weight_copies.h.
+// Own convolutions of few channels in bf16 on the matrix units, joined with the batch normalisation behind
+// them: the layers of a CIFAR ResNet but for its first, 3x3 between 16, 32 or 64 channels, and 3x3 and 1x1
+// with stride 2 from 16 to 32 and from 32 to 64. So few channels fill a library's tiles badly, and a launch
+// less weighs more than the bytes. Deterministic; formulas in kernels/conv2d.h and kernels/batch_norm.h,
+// weights [O,KH,KW,I] in bf16 as in weight_copies.h.
 #pragma once
 
 #include "kernels/batch_norm.h"
@@ -9,12 +10,8 @@
 
 namespace qstep::cuda {
 
-/// Whether the functions below take the convolution. A row of an image is 64 pixels at most.
-inline bool is_narrow_conv(const Conv2dShape& s, DType dtype) {
-    return dtype == DType::bf16 && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.pad == 1 &&
-           s.in_channels == s.out_channels &&
-           (s.in_channels == 16 || s.in_channels == 32 || s.in_channels == 64) && s.width <= 64;
-}
+/// Whether the functions below take the convolution. A row of y is 64 pixels at most.
+bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
 
 /// What narrow_conv_forward() asks of its workspace.
 std::size_t narrow_conv_bytes(const Conv2dShape& shape);
@@ -32,7 +29,7 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
                                const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
                                const Tensor& gamma);
 
-/// In how many parts the gradient of such filters [O,I,KH,KW] is left, f32 [parts*O,3,3,I], for activations
+/// In how many parts the gradient of such filters [O,I,KH,KW] is left, f32 [parts*O,KH,KW,I], for activations
 /// of this type: their sum is the gradient. 1 where filters are none of these.
 std::int64_t narrow_conv_parts(const Shape& filters, DType dtype);
 
@@ -40,7 +37,7 @@ std::int64_t narrow_conv_parts(const Shape& filters, DType dtype);
 void narrow_conv_backward_weights(const Context& context, const Conv2dShape& shape, const Tensor& parts,
                                   bool add, const Tensor& dy, const Tensor& x);
 
-/// The same from the whole gradient (bf16 [O,3,3,I]): it becomes the first part, others zero; or with `add`
+/// The same from the whole gradient (bf16 [O,KH,KW,I]): it becomes the first part, others zero; or with `add`
 /// it is added to the first.
 void gradient_as_parts(const Context& context, const Tensor& parts, bool add, const Tensor& gradient);
 

@@ -22,85 +22,90 @@ namespace qstep::cuda {
 
 namespace {
 
-template <int kChannels>
+template <typename Conv>
 struct WeightsTile {
-    static constexpr int kPixels = NarrowTile<kChannels>::kPixels, kStride = NarrowTile<kChannels>::kStride;
-    static constexpr int kParts = kChannels == 16 ? 128 : kChannels == 32 ? 44 : 22;
-    static constexpr int kTapRows = kChannels == 16 ? 3 : 1;          // of a filter, a block
-    static constexpr int kOutputs = kChannels < 32 ? kChannels : 32;  // channels of dy, a block
-    static constexpr int kGroups = 3 / kTapRows * (kChannels / kOutputs);
-    static constexpr int kColumns = 3 * kTapRows * kChannels;  // of the product: taps and channels of x
-    static constexpr int kPairs = kColumns / 16;               // of 16x8 tiles
-    static constexpr int kWarpPairs = kChannels == 16 ? 9 : 3;
+    static constexpr int kPixels = NarrowTile<Conv::kOut>::kPixels;
+    static constexpr int kOutputs = Conv::kOut < 32 ? Conv::kOut : 32;     // channels of y, a block
+    static constexpr int kTapRows = Conv::kOut == 16 ? Conv::kFilter : 1;  // of the filter, a block
+    static constexpr int kRowGroups = Conv::kFilter / kTapRows;
+    static constexpr int kGroups = kRowGroups * (Conv::kOut / kOutputs);  // of blocks with the same strips
+    static constexpr int kParts = Conv::kOut == 16 ? 128 : 132 / kGroups;
+    static constexpr int kColumns = kTapRows * Conv::kFilter * Conv::kIn;  // of the product
+    static constexpr int kPairs = kColumns / 16;                           // of 16x8 tiles
+    static constexpr int kWarpPairs = Conv::kOut == 16 ? 9 : Conv::kFilter;
     static constexpr int kPairGroups = kPairs / kWarpPairs;
     static constexpr int kPixelGroups = kNarrowThreads / 32 / kPairGroups;
     static constexpr int kSteps = kPixels / 16 / kPixelGroups;  // of 16 pixels, a warp and strip
     static constexpr int kRowTiles = kOutputs / 16;
-    static constexpr int kStages = kChannels == 16 ? 2 : 4;  // strips in shared memory
-    static constexpr int kGradientStride = kOutputs + kVector;
+    static constexpr int kStages = Conv::kOut == 16 ? 2 : 4;  // strips in shared memory
+    static constexpr int kPixelStride = Conv::kIn + kVector, kGradientStride = kOutputs + kVector;
     static constexpr int kSumStride = kColumns + 8;  // floats; two rows of a warp's stores share no bank
+    static_assert(kTapRows == 1 || Conv::kStride == 1, "rows lie one behind the other for several tap rows");
 
-    /// Elements of one stage: pixels of x, then those of dy.
-    __host__ __device__ static int x_elements(const Strips& strips) {
-        return (strips.rows + kTapRows - 1) * strips.wide() * kStride;
+    /// Of x: with one row of taps just the rows that it reads.
+    static Window window(const Strips& strips, const Conv2dShape& shape) {
+        return {strips.rows + kTapRows - 1, (strips.width - 1) * Conv::kStride + Conv::kFilter,
+                static_cast<int>(shape.height), static_cast<int>(shape.width), Conv::kStride};
     }
-    __host__ __device__ static int stage_elements(const Strips& strips) {
-        return x_elements(strips) + kPixels * kGradientStride;
+    /// Elements of one stage: pixels of x, then those of dy.
+    __host__ __device__ static int x_elements(const Window& window) { return window.pixels() * kPixelStride; }
+    __host__ __device__ static int stage_elements(const Window& window) {
+        return x_elements(window) + kPixels * kGradientStride;
     }
 };
 
 /// What a block works on.
 struct Share {
-    int part, tap_row, output;  // its first row of filters and channel of dy
+    int part, tap_row, output;  // its first row of filters and channel of y
     template <typename Tile>
     __device__ static Share of() {
         const int group = static_cast<int>(blockIdx.x) % Tile::kGroups;
-        constexpr int kRowGroups = 3 / Tile::kTapRows;
-        return {static_cast<int>(blockIdx.x) / Tile::kGroups, group % kRowGroups * Tile::kTapRows,
-                group / kRowGroups * Tile::kOutputs};
+        return {static_cast<int>(blockIdx.x) / Tile::kGroups, group % Tile::kRowGroups * Tile::kTapRows,
+                group / Tile::kRowGroups * Tile::kOutputs};
     }
 };
 
-// Begins to copy a strip of x, with the border that the block's taps need, and of dy; dy is zero behind its
-// end.
-template <int kChannels>
-__device__ void fetch_strip(bf16* stage, const Strips& strips, int strip, const Share& share, const bf16* x,
-                            const bf16* dy) {
-    using Tile = WeightsTile<kChannels>;
-    constexpr int kVectors = kChannels / kVector, kGradientVectors = Tile::kOutputs / kVector;
-    const int first_row = strip % strips.of_image * strips.rows - 1 + share.tap_row, wide = strips.wide();
-    const std::int64_t image = static_cast<std::int64_t>(strip / strips.of_image) * strips.height;
-    const int end = (strips.rows + Tile::kTapRows - 1) * wide * kVectors;
-    for (int at = static_cast<int>(threadIdx.x); at < end; at += kNarrowThreads) {
+// Begins to copy a strip of dy, zero behind its end, and its window of x.
+template <typename Conv>
+__device__ void fetch_strip(bf16* stage, const Strips& strips, const Window& window, int strip,
+                            const Share& share, const bf16* x, const bf16* dy) {
+    using Tile = WeightsTile<Conv>;
+    constexpr int kVectors = Conv::kIn / kVector, kGradientVectors = Tile::kOutputs / kVector;
+    const int first_row = strips.first_row(strip) * Conv::kStride - Conv::kPad + share.tap_row;
+    const std::int64_t image = strips.image(strip);
+    for (int at = static_cast<int>(threadIdx.x); at < window.pixels() * kVectors; at += kNarrowThreads) {
         const int pixel = at / kVectors, channel = at % kVectors * kVector;
-        const int row = first_row + pixel / wide, column = pixel % wide - 1;
-        const bool inside = row >= 0 && row < strips.height && column >= 0 && column < strips.width;
-        const std::int64_t element = ((image + row) * strips.width + column) * kChannels + channel;
-        copy_16_bytes_async(stage + pixel * Tile::kStride + channel, x + (inside ? element : 0), inside);
+        const int row = first_row + pixel / window.wide * window.spacing;
+        const int column = pixel % window.wide - Conv::kPad;
+        const bool inside = row >= 0 && row < window.height && column >= 0 && column < window.width;
+        const std::int64_t element =
+            ((image * window.height + row) * window.width + column) * Conv::kIn + channel;
+        copy_16_bytes_async(stage + pixel * Tile::kPixelStride + channel, x + (inside ? element : 0), inside);
     }
-    bf16* const gradients = stage + Tile::x_elements(strips);
-    const bf16* const from = dy + strips.first_pixel(strip) * kChannels + share.output;
+    bf16* const gradients = stage + Tile::x_elements(window);
+    const std::int64_t first_pixel = (image * strips.height + strips.first_row(strip)) * strips.width;
+    const bf16* const from = dy + first_pixel * Conv::kOut + share.output;
     const int pixels = strips.pixels_of(strip);
     for (int at = static_cast<int>(threadIdx.x); at < Tile::kPixels * kGradientVectors;
          at += kNarrowThreads) {
         const int pixel = at / kGradientVectors, channel = at % kGradientVectors * kVector;
         const bool inside = pixel < pixels;
         copy_16_bytes_async(gradients + pixel * Tile::kGradientStride + channel,
-                            from + (inside ? pixel * kChannels + channel : 0), inside);
+                            from + (inside ? pixel * Conv::kOut + channel : 0), inside);
     }
 }
 
-template <int kChannels>
-using WeightSums = float[WeightsTile<kChannels>::kRowTiles][2 * WeightsTile<kChannels>::kWarpPairs][4];
+template <typename Conv>
+using WeightSums = float[WeightsTile<Conv>::kRowTiles][2 * WeightsTile<Conv>::kWarpPairs][4];
 
 // A warp's share of the product: the same pixels of every strip and the same columns.
-template <int kChannels>
+template <typename Conv>
 struct WeightsPlace {
-    using Tile = WeightsTile<kChannels>;
+    using Tile = WeightsTile<Conv>;
     int lane, pixel_group, first_pair;
     int left[Tile::kSteps], right[Tile::kSteps];  // where its rows of the matrices lie, in dy and in x
 
-    __device__ explicit WeightsPlace(const Strips& strips) {
+    __device__ WeightsPlace(const Strips& strips, int wide) {
         const int warp = static_cast<int>(threadIdx.x) / 32;
         lane = static_cast<int>(threadIdx.x) % 32;
         pixel_group = warp / Tile::kPairGroups;
@@ -111,23 +116,25 @@ struct WeightsPlace {
         for (int s = 0; s < Tile::kSteps; ++s) {
             const int first = (pixel_group * Tile::kSteps + s) * 16;
             left[s] = (first + upper + row) * Tile::kGradientStride + middle;
-            // Behind the strip's end dy is zero, whatever x is; but it must be a number.
+            // Behind the strip's end, where dy is zero, some pixel of it.
             const int pixel = first + middle + row < last ? first + middle + row : last;
-            right[s] = (pixel / strips.width * strips.wide() + pixel % strips.width) * Tile::kStride + upper;
+            right[s] =
+                (pixel / strips.width * wide + pixel % strips.width * Conv::kStride) * Tile::kPixelStride +
+                upper;
         }
     }
     /// From a pixel to what the pair's tap and channels make of it.
-    __device__ int shift(const Strips& strips, int pair) const {
-        const int column = 16 * (first_pair + pair), tap = column / kChannels;
-        return (tap / 3 * strips.wide() + tap % 3) * Tile::kStride + column % kChannels;
+    __device__ int shift(int wide, int pair) const {
+        const int column = 16 * (first_pair + pair), tap = column / Conv::kIn;
+        return (tap / Conv::kFilter * wide + tap % Conv::kFilter) * Tile::kPixelStride + column % Conv::kIn;
     }
 };
 
-template <int kChannels>
-__device__ void add_strip(WeightSums<kChannels>& sums, const bf16* stage, const Strips& strips,
-                          const WeightsPlace<kChannels>& place) {
-    using Tile = WeightsTile<kChannels>;
-    const bf16* gradients = stage + Tile::x_elements(strips);
+template <typename Conv>
+__device__ void add_strip(WeightSums<Conv>& sums, const bf16* stage, const Window& window,
+                          const WeightsPlace<Conv>& place) {
+    using Tile = WeightsTile<Conv>;
+    const bf16* gradients = stage + Tile::x_elements(window);
 #pragma unroll
     for (int s = 0; s < Tile::kSteps; ++s) {
         std::uint32_t a[Tile::kRowTiles][4];
@@ -137,7 +144,7 @@ __device__ void add_strip(WeightSums<kChannels>& sums, const bf16* stage, const 
 #pragma unroll
         for (int pair = 0; pair < Tile::kWarpPairs; ++pair) {
             std::uint32_t b[4];
-            load_matrices<true>(b, stage + place.right[s] + place.shift(strips, pair));
+            load_matrices<true>(b, stage + place.right[s] + place.shift(window.wide, pair));
 #pragma unroll
             for (int m = 0; m < Tile::kRowTiles; ++m) {
                 multiply_add(sums[m][2 * pair], a[m], b[0], b[1]);
@@ -148,10 +155,10 @@ __device__ void add_strip(WeightSums<kChannels>& sums, const bf16* stage, const 
 }
 
 // Adds up the block's warps and writes (or adds to) its part of the gradient.
-template <int kChannels, bool kAdd>
-__device__ void store_part(float* parts, const WeightSums<kChannels>& sums, float* shared, const Share& share,
-                           const WeightsPlace<kChannels>& place) {
-    using Tile = WeightsTile<kChannels>;
+template <typename Conv, bool kAdd>
+__device__ void store_part(float* parts, const WeightSums<Conv>& sums, float* shared, const Share& share,
+                           const WeightsPlace<Conv>& place) {
+    using Tile = WeightsTile<Conv>;
     const int row = place.lane / 4, column = 16 * place.first_pair + 2 * (place.lane % 4);
     float* const own = shared + place.pixel_group * Tile::kOutputs * Tile::kSumStride;
 #pragma unroll
@@ -165,11 +172,12 @@ __device__ void store_part(float* parts, const WeightSums<kChannels>& sums, floa
                 to[1] = sums[m][n][2 * half + 1];
             }
     __syncthreads();
-    float* const part = parts + static_cast<std::int64_t>(share.part) * kChannels * kTaps * kChannels +
-                        (share.output * kTaps + 3 * share.tap_row) * kChannels;
+    constexpr int kFilterElements = Conv::kTaps * Conv::kIn;
+    float* const part = parts + (share.part * Conv::kOut + share.output) * kFilterElements +
+                        share.tap_row * Conv::kFilter * Conv::kIn;
     for (int at = static_cast<int>(threadIdx.x); at < Tile::kOutputs * Tile::kColumns; at += kNarrowThreads) {
         const int output = at / Tile::kColumns, of_row = at % Tile::kColumns;
-        float* const to = part + output * kTaps * kChannels + of_row;
+        float* const to = part + output * kFilterElements + of_row;
         float sum = kAdd ? *to : 0.0f;
 #pragma unroll
         for (int g = 0; g < Tile::kPixelGroups; ++g)
@@ -178,31 +186,32 @@ __device__ void store_part(float* parts, const WeightSums<kChannels>& sums, floa
     }
 }
 
-template <int kChannels, bool kAdd>
+template <typename Conv, bool kAdd>
 __global__ void __launch_bounds__(kNarrowThreads)
-    backward_weights_kernel(Strips strips, int count, float* parts, const bf16* dy, const bf16* x) {
-    using Tile = WeightsTile<kChannels>;
+    backward_weights_kernel(Strips strips, Window window, int count, float* parts, const bf16* dy,
+                            const bf16* x) {
+    using Tile = WeightsTile<Conv>;
     auto* stages = dynamic_shared<bf16>();
     const Share share = Share::of<Tile>();
-    const WeightsPlace<kChannels> place(strips);
-    const int stage_elements = Tile::stage_elements(strips);
+    const WeightsPlace<Conv> place(strips, window.wide);
+    const int stage_elements = Tile::stage_elements(window);
     const auto fetch = [&](int turn) {
         const int strip = share.part + turn * Tile::kParts;
         if (strip < count)
-            fetch_strip<kChannels>(stages + turn % Tile::kStages * stage_elements, strips, strip, share, x,
-                                   dy);
+            fetch_strip<Conv>(stages + turn % Tile::kStages * stage_elements, strips, window, strip, share, x,
+                              dy);
         end_copy_group();
     };
     for (int turn = 0; turn < Tile::kStages - 1; ++turn) fetch(turn);
-    WeightSums<kChannels> sums = {};
+    WeightSums<Conv> sums = {};
     for (int turn = 0; share.part + turn * Tile::kParts < count; ++turn) {
         wait_for_copies<Tile::kStages - 2>();
         __syncthreads();
         fetch(turn + Tile::kStages - 1);
-        add_strip<kChannels>(sums, stages + turn % Tile::kStages * stage_elements, strips, place);
+        add_strip<Conv>(sums, stages + turn % Tile::kStages * stage_elements, window, place);
     }
     __syncthreads();
-    store_part<kChannels, kAdd>(parts, sums, reinterpret_cast<float*>(stages), share, place);
+    store_part<Conv, kAdd>(parts, sums, reinterpret_cast<float*>(stages), share, place);
 }
 
 /// A gradient in one piece as the first of several parts, whose others are zero.
@@ -237,32 +246,34 @@ struct FirstPart {
 }  // namespace
 
 std::int64_t narrow_conv_parts(const Shape& filters, DType dtype) {
-    const bool narrow = dtype == DType::bf16 && filters.rank() == 4 && filters[0] == filters[1] &&
-                        filters[2] == 3 && filters[3] == 3;
-    return narrow && filters[0] == 16   ? WeightsTile<16>::kParts
-           : narrow && filters[0] == 32 ? WeightsTile<32>::kParts
-           : narrow && filters[0] == 64 ? WeightsTile<64>::kParts
-                                        : 1;
+    std::int64_t parts = 1;
+    if (dtype != DType::bf16 || filters.rank() != 4) return parts;
+    // The stride is not the filter's business: where two convolutions share a filter's shape, they share
+    // this.
+    for (const std::int64_t stride : {1, 2})
+        with_narrow_conv({1, 1, 1, filters[1], filters[0], filters[2], filters[3], stride, filters[2] / 2},
+                         [&]<typename Conv>(Conv) { parts = WeightsTile<Conv>::kParts; });
+    return parts;
 }
 
 void narrow_conv_backward_weights(const Context& context, const Conv2dShape& shape, const Tensor& parts,
                                   bool add, const Tensor& dy, const Tensor& x) {
-    check_tensor(parts, "the parts of dw", DType::f32,
-                 {narrow_conv_parts(shape.w(), x.dtype) * shape.out_channels, 3, 3, shape.in_channels});
     check_narrow_operands(shape, x, dy);
-    with_narrow_channels(shape, [&](auto channels) {
-        using Tile = WeightsTile<channels()>;
-        const Strips strips = divide_rows<channels()>(shape);
-        const auto kernel =
-            add ? backward_weights_kernel<channels(), true> : backward_weights_kernel<channels(), false>;
-        const std::size_t stages = static_cast<std::size_t>(Tile::kStages * Tile::stage_elements(strips)) *
-                                   sizeof(bf16),
-                          sums = static_cast<std::size_t>(Tile::kPixelGroups * Tile::kOutputs *
-                                                          Tile::kSumStride) *
-                                 sizeof(float);
-        launch(context, "narrow_conv_backward_weights", kernel,
-               {Tile::kParts * Tile::kGroups, kNarrowThreads, std::max(stages, sums)}, strips, strips.count(),
-               parts.as<float>(), dy.as<bf16>(), x.as<bf16>());
+    check_tensor(parts, "the parts of dw", DType::f32,
+                 {narrow_conv_parts(shape.w(), x.dtype) * shape.out_channels, shape.kernel_h, shape.kernel_w,
+                  shape.in_channels});
+    with_narrow_conv(shape, [&]<typename Conv>(Conv) {
+        using Tile = WeightsTile<Conv>;
+        const Strips strips(shape.batch, shape.out_height(), shape.out_width(), Tile::kPixels);
+        const Window window = Tile::window(strips, shape);
+        const int stages = Tile::kStages * Tile::stage_elements(window),
+                  sums = Tile::kPixelGroups * Tile::kOutputs * Tile::kSumStride;
+        launch(context, "narrow_conv_backward_weights",
+               add ? backward_weights_kernel<Conv, true> : backward_weights_kernel<Conv, false>,
+               {Tile::kParts * Tile::kGroups, kNarrowThreads,
+                std::max(static_cast<std::size_t>(stages) * sizeof(bf16),
+                         static_cast<std::size_t>(sums) * sizeof(float))},
+               strips, window, strips.count(), parts.as<float>(), dy.as<bf16>(), x.as<bf16>());
     });
 }
 

@@ -1,15 +1,14 @@
 // How a narrow convolution (narrow_conv.h) is divided among blocks and warps, and its product.
 //
-// A block makes a strip of whole rows of one image, for up to 32 channels of the result. It puts the strip
-// with a border of one pixel (zero outside the image) and its filters into shared memory, once. Then each of
-// the nine taps is a matrix product [pixels, channels] * [channels, columns] whose left factor is the strip
-// shifted by the tap: ldmatrix takes an address for each pixel, so nothing is rearranged. Pixels and filter
-// rows lie 8 elements (16 bytes) further apart than they are long, which puts the 8 rows of a matrix on
-// different banks.
+// A block makes a strip of whole rows of one image, for up to 32 channels of the result. It puts the pixels
+// that the strip is made of (zero outside the image) and its filters into shared memory, once. Then each tap
+// is a matrix product [pixels, channels] * [channels, columns] whose left factor is those pixels shifted by
+// the tap: ldmatrix takes an address for each pixel, so nothing is rearranged. Pixels and filter rows lie 8
+// elements (16 bytes) further apart than they are long, which puts the 8 rows of a matrix on different banks
+// (two each with stride 2).
 #pragma once
 
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/cuda/device/matrix_unit.cuh"
 #include "kernels/cuda/device/vector.cuh"
@@ -18,69 +17,33 @@
 namespace qstep::cuda {
 
 inline constexpr int kNarrowThreads = 256;
-inline constexpr int kTaps = 9;
 /// Elements of a 16-byte access.
 inline constexpr int kVector = kVectorOf<bf16>;
 
-template <int kChannels>
-struct NarrowTile {
-    static constexpr int kWarps = kNarrowThreads / 32;
-    static constexpr int kColumns = kChannels < 32 ? kChannels : 32;  // channels of the result, a block
-    static constexpr int kParts = kChannels / kColumns;               // blocks that share a strip
-    static constexpr int kWarpColumns = kChannels == 64 ? 16 : kColumns;
-    static constexpr int kColumnWarps = kColumns / kWarpColumns;
-    static constexpr int kPixelWarps = kWarps / kColumnWarps;
-    static constexpr int kWarpPixels = kChannels == 16 ? 64 : 16;
-    static constexpr int kPixels = kWarpPixels * kPixelWarps;  // of a strip at most
-    static constexpr int kRowTiles = kWarpPixels / 16, kColumnTiles = kWarpColumns / 8;
-    static constexpr int kStride = kChannels + kVector;  // elements from pixel to pixel
+/// A convolution of kIn channels into kOut by filters of kFilter x kFilter, padded to keep an image's size.
+template <int kIn_, int kOut_, int kFilter_, int kStride_>
+struct Narrow {
+    static constexpr int kIn = kIn_, kOut = kOut_, kFilter = kFilter_, kStride = kStride_;
+    static constexpr int kPad = kFilter / 2, kTaps = kFilter * kFilter;
 };
 
-/// An image's rows in strips of equal height, but for the last.
-struct Strips {
-    int images, height, width;
-    int rows;      // of a strip
-    int of_image;  // strips
-
-    int count() const { return images * of_image; }
-    __host__ __device__ int wide() const { return width + 2; }
-    __host__ __device__ int bordered_pixels() const { return (rows + 2) * wide(); }
-    __host__ __device__ int rows_of(int strip) const {
-        const int left = height - strip % of_image * rows;
-        return left < rows ? left : rows;
-    }
-    __host__ __device__ int pixels_of(int strip) const { return rows_of(strip) * width; }
-    /// Of its first pixel among all images.
-    __host__ __device__ std::int64_t first_pixel(int strip) const {
-        return (static_cast<std::int64_t>(strip / of_image) * height + strip % of_image * rows) * width;
-    }
-};
-
-template <int kChannels>
-Strips divide_rows(const Conv2dShape& shape) {
-    Strips strips{static_cast<int>(shape.batch), static_cast<int>(shape.height),
-                  static_cast<int>(shape.width), 0, 0};
-    const int most = std::clamp(NarrowTile<kChannels>::kPixels / strips.width, 1, strips.height);
-    const int fewest = (strips.height + most - 1) / most;
-    strips.rows = (strips.height + fewest - 1) / fewest;
-    strips.of_image = (strips.height + strips.rows - 1) / strips.rows;
-    return strips;
-}
-
-/// Calls f with the number of channels as a type's value.
+/// Calls f with the convolution's type; false where it is none of them.
 template <typename F>
-auto with_narrow_channels(const Conv2dShape& shape, F&& f) {
-    switch (shape.in_channels) {
-        case 16:
-            return f(std::integral_constant<int, 16>{});
-        case 32:
-            return f(std::integral_constant<int, 32>{});
-        default:
-            return f(std::integral_constant<int, 64>{});
-    }
+bool with_narrow_conv(const Conv2dShape& shape, F&& f) {
+    const auto is = [&]<typename Conv>(Conv) {
+        return shape.in_channels == Conv::kIn && shape.out_channels == Conv::kOut &&
+               shape.kernel_h == Conv::kFilter && shape.kernel_w == Conv::kFilter &&
+               shape.stride == Conv::kStride && shape.pad == Conv::kPad;
+    };
+    const auto first_of = [&]<typename... Convs>(Convs... convs) {
+        return ((is(convs) && (f(convs), true)) || ...);
+    };
+    return first_of(Narrow<16, 16, 3, 1>{}, Narrow<32, 32, 3, 1>{}, Narrow<64, 64, 3, 1>{},
+                    Narrow<16, 32, 3, 2>{}, Narrow<32, 64, 3, 2>{}, Narrow<16, 32, 1, 2>{},
+                    Narrow<32, 64, 1, 2>{});
 }
 
-/// Of the convolution's two activations or their gradients.
+/// Of the convolution's activations or their gradients.
 inline void check_narrow_operands(const Conv2dShape& shape, const Tensor& x, const Tensor& y) {
     QSTEP_CHECK(is_narrow_conv(shape, x.dtype), "no narrow convolution: x {}, w {}", shape.x().to_string(),
                 shape.w().to_string());
@@ -89,65 +52,136 @@ inline void check_narrow_operands(const Conv2dShape& shape, const Tensor& x, con
     QSTEP_CHECK(aligned_for_vectors(x.as<bf16>(), y.as<bf16>()),
                 "an operand of a convolution lies off a multiple of 16 bytes");
 }
+/// And its filters.
+inline void check_narrow_operands(const Conv2dShape& shape, const Tensor& x, const Tensor& y,
+                                  const Tensor& w) {
+    check_narrow_operands(shape, x, y);
+    check_tensor(w, "w", DType::bf16,
+                 {shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels});
+    QSTEP_CHECK(aligned_for_vectors(w.as<bf16>()), "filters lie off a multiple of 16 bytes");
+}
 
-/// Puts a strip with its border into shared memory. Source is a struct with
+/// A block's part of a product into kOuter channels.
+template <int kOuter>
+struct NarrowTile {
+    static constexpr int kColumns = kOuter < 32 ? kOuter : 32;  // channels of the result
+    static constexpr int kParts = kOuter / kColumns;            // blocks that share a strip
+    static constexpr int kWarpColumns = kOuter == 64 ? 16 : kColumns;
+    static constexpr int kPixelWarps = kNarrowThreads / 32 / (kColumns / kWarpColumns);
+    static constexpr int kWarpPixels = kOuter == 16 ? 64 : 16;
+    static constexpr int kPixels = kWarpPixels * kPixelWarps;  // of a strip at most
+    static constexpr int kRowTiles = kWarpPixels / 16, kColumnTiles = kWarpColumns / 8;
+};
+
+/// A thread's sums: tiles of 16 pixels and 8 columns, spread over a warp as matrix_unit.cuh has it.
+template <int kOuter>
+using NarrowSums = float[NarrowTile<kOuter>::kRowTiles][NarrowTile<kOuter>::kColumnTiles][4];
+
+/// The rows of images in strips of equal height, but for the last of an image.
+struct Strips {
+    int images, height, width;
+    int rows;      // of a strip
+    int of_image;  // strips
+
+    Strips(std::int64_t images_, std::int64_t height_, std::int64_t width_, int most_pixels)
+        : images(static_cast<int>(images_)),
+          height(static_cast<int>(height_)),
+          width(static_cast<int>(width_)) {
+        const int most = std::clamp(most_pixels / width, 1, height);
+        const int fewest = (height + most - 1) / most;
+        rows = (height + fewest - 1) / fewest;
+        of_image = (height + rows - 1) / rows;
+    }
+    int count() const { return images * of_image; }
+    __device__ int image(int strip) const { return strip / of_image; }
+    __device__ int first_row(int strip) const { return strip % of_image * rows; }
+    __device__ int pixels_of(int strip) const {
+        const int left = height - first_row(strip);
+        return (left < rows ? left : rows) * width;
+    }
+};
+
+/// The pixels that a strip's product reads, in shared memory: `rows` x `wide` of an image of height x width,
+/// of which some may lie outside. Row r is the image's first_row + spacing * r.
+struct Window {
+    int rows, wide;
+    int height, width;
+    int spacing;
+
+    __host__ __device__ int pixels() const { return rows * wide; }
+};
+
+/// Of strips of y in x, or where kBackward of strips of gradients of x in those of y. With stride 2 these are
+/// strips of y too: each of its pixels stands for four of x.
+template <typename Conv, bool kBackward>
+Window window_of(const Strips& strips, const Conv2dShape& shape) {
+    const int step = kBackward ? 1 : Conv::kStride;
+    const int extent = kBackward && Conv::kStride == 2 ? Conv::kPad + 1 : Conv::kFilter;
+    return {(strips.rows - 1) * step + extent, (strips.width - 1) * step + extent,
+            static_cast<int>(kBackward ? shape.out_height() : shape.height),
+            static_cast<int>(kBackward ? shape.out_width() : shape.width), 1};
+}
+/// How far before the strip's first pixel the window begins.
+template <typename Conv, bool kBackward>
+constexpr int kWindowBefore = kBackward&& Conv::kStride == 2 ? 0 : Conv::kPad;
+
+/// Puts a strip's window of kChannels into shared memory. Source is a struct with
 ///   Inputs load(element)           16 bytes' worth of elements from there on;
 ///   uint4 value(inputs)            what goes into shared memory;
-///   keep(element, value)           is told of the values within the strip.
+///   keep(element, value)           is told of the values in rows own_row and behind, own_rows of them.
 /// A thread always handles the same channels of a pixel.
 template <int kChannels, typename Source>
-__device__ void load_strip(bf16* pixels, const Strips& strips, int strip, const Source& source) {
-    constexpr int kVectors = kChannels / kVector, kBatch = 4;
+__device__ void load_window(bf16* pixels, const Window& window, int image, int first_row, int first_column,
+                            int own_row, int own_rows, const Source& source) {
+    constexpr int kVectors = kChannels / kVector, kBatch = 4, kStep = kNarrowThreads / kVectors;
     static_assert(kNarrowThreads % kVectors == 0);
-    const int first_row = strip % strips.of_image * strips.rows, end_row = first_row + strips.rows_of(strip);
-    const std::int64_t image = static_cast<std::int64_t>(strip / strips.of_image) * strips.height;
-    const int channel = static_cast<int>(threadIdx.x) % kVectors * kVector;
-    const int wide = strips.wide(), end = strips.bordered_pixels();
-    for (int begin = static_cast<int>(threadIdx.x) / kVectors; begin < end;
-         begin += kBatch * kNarrowThreads / kVectors) {
+    const int channel = static_cast<int>(threadIdx.x) % kVectors * kVector, end = window.pixels();
+    for (int begin = static_cast<int>(threadIdx.x) / kVectors; begin < end; begin += kBatch * kStep) {
         typename Source::Inputs inputs[kBatch];
         std::int64_t element[kBatch];
         bool inside[kBatch], own[kBatch];
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
-            const int pixel = begin + i * (kNarrowThreads / kVectors);
-            const int row = first_row - 1 + pixel / wide, column = pixel % wide - 1;
+            const int pixel = begin + i * kStep;
+            const int row = first_row + pixel / window.wide, column = first_column + pixel % window.wide;
             inside[i] =
-                pixel < end && row >= 0 && row < strips.height && column >= 0 && column < strips.width;
-            own[i] = inside[i] && row >= first_row && row < end_row;
-            element[i] = ((image + row) * strips.width + column) * kChannels + channel;
+                pixel < end && row >= 0 && row < window.height && column >= 0 && column < window.width;
+            own[i] = inside[i] && row >= own_row && row < own_row + own_rows;
+            element[i] = ((static_cast<std::int64_t>(image) * window.height + row) * window.width + column) *
+                             kChannels +
+                         channel;
             if (inside[i]) inputs[i] = source.load(element[i]);
         }
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
-            const int pixel = begin + i * (kNarrowThreads / kVectors);
+            const int pixel = begin + i * kStep;
             if (pixel >= end) break;
             const uint4 value = inside[i] ? source.value(inputs[i]) : uint4{0, 0, 0, 0};
             if (own[i]) source.keep(element[i], value);
-            detail::store_16_bytes(pixels + pixel * NarrowTile<kChannels>::kStride + channel, value);
+            detail::store_16_bytes(pixels + pixel * (kChannels + kVector) + channel, value);
         }
     }
 }
 
 /// Filters in shared memory, [tap][row][kStride]. Forward: rows are the block's channels of y, elements those
 /// of x. Backward: rows are all channels of y, elements the block's channels of x.
-template <int kChannels, bool kBackward>
+template <typename Conv, bool kBackward>
 struct NarrowFilters {
-    using Tile = NarrowTile<kChannels>;
-    static constexpr int kRows = kBackward ? kChannels : Tile::kColumns;
-    static constexpr int kElements = kBackward ? Tile::kColumns : kChannels;
+    using Tile = NarrowTile<kBackward ? Conv::kIn : Conv::kOut>;
+    static constexpr int kRows = kBackward ? Conv::kOut : Tile::kColumns;
+    static constexpr int kElements = kBackward ? Tile::kColumns : Conv::kIn;
     static constexpr int kStride = kElements + kVector;
-    static constexpr int kTotal = kTaps * kRows * kStride;
+    static constexpr int kTotal = Conv::kTaps * kRows * kStride;
 
-    /// w: [O,3,3,I].
+    /// w: [O,KH,KW,I].
     __device__ static void load(bf16* filters, const bf16* w, int part) {
-        constexpr int kVectors = kElements / kVector;
+        constexpr int kVectors = kElements / kVector, kTaps = Conv::kTaps;
         const int first_row = kBackward ? 0 : part * Tile::kColumns;
         const int first_element = kBackward ? part * Tile::kColumns : 0;
 #pragma unroll 4
         for (int at = static_cast<int>(threadIdx.x); at < kTaps * kRows * kVectors; at += kNarrowThreads) {
             const int vector = at % kVectors, tap = at / kVectors % kTaps, row = at / kVectors / kTaps;
-            const uint4 bytes = detail::load_16_bytes(w + ((first_row + row) * kTaps + tap) * kChannels +
+            const uint4 bytes = detail::load_16_bytes(w + ((first_row + row) * kTaps + tap) * Conv::kIn +
                                                       first_element + vector * kVector);
             detail::store_16_bytes(filters + (tap * kRows + row) * kStride + vector * kVector, bytes);
         }
@@ -155,9 +189,9 @@ struct NarrowFilters {
 };
 
 /// Where a thread stands in the product: its warp's pixels and columns, and its own in each 16x8 tile.
-template <int kChannels>
+template <int kOuter>
 struct NarrowPlace {
-    using Tile = NarrowTile<kChannels>;
+    using Tile = NarrowTile<kOuter>;
     int lane, first_pixel, first_column;
 
     __device__ NarrowPlace() {
@@ -174,42 +208,82 @@ struct NarrowPlace {
     __device__ int column(int column_tile) const { return first_column + 8 * column_tile + 2 * (lane % 4); }
 };
 
-/// sums[m][n]: the tile's product; of pixels beyond the strip something of no meaning.
-template <int kChannels, bool kBackward>
-__device__ void multiply_strip(
-    float (&sums)[NarrowTile<kChannels>::kRowTiles][NarrowTile<kChannels>::kColumnTiles][4],
-    const bf16* pixels, const bf16* filters, const Strips& strips) {
-    using Tile = NarrowTile<kChannels>;
-    using Filters = NarrowFilters<kChannels, kBackward>;
-    const NarrowPlace<kChannels> place;
-    const int lane = place.lane;
-    const bf16* left[Tile::kRowTiles];
+/// The product of a strip. kParity: with stride 2, which of the four pixels of x that a pixel of y stands for
+/// (2 * row + column); each has taps of its own.
+template <typename Conv, bool kBackward>
+class NarrowProduct {
+  public:
+    static constexpr int kInner = kBackward ? Conv::kOut : Conv::kIn,
+                         kOuter = kBackward ? Conv::kIn : Conv::kOut;
+    using Tile = NarrowTile<kOuter>;
+    using Filters = NarrowFilters<Conv, kBackward>;
+
+    __device__ NarrowProduct(const bf16* pixels, const bf16* filters, const Strips& strips, int wide)
+        : wide_(wide) {
+        constexpr int kStep = kBackward ? 1 : Conv::kStride;
+        const NarrowPlace<kOuter> place;
+        const int lane = place.lane, last = strips.rows * strips.width - 1;
 #pragma unroll
-    for (int m = 0; m < Tile::kRowTiles; ++m) {
-        const int last = strips.rows * strips.width - 1, wanted = place.first_pixel + 16 * m + lane % 16;
-        const int pixel = wanted < last ? wanted : last;
-        left[m] = pixels + (pixel / strips.width * strips.wide() + pixel % strips.width) * Tile::kStride +
-                  lane / 16 * 8;
+        for (int m = 0; m < Tile::kRowTiles; ++m) {
+            const int wanted = place.first_pixel + 16 * m + lane % 16, pixel = wanted < last ? wanted : last;
+            left_[m] = pixels +
+                       (pixel / strips.width * kStep * wide + pixel % strips.width * kStep) * kPixelStride +
+                       lane / 16 * 8;
+        }
+        // Rows of the matrices in memory: columns of the product forward, its inner index backward.
+        const int upper = lane / 16 * 8, middle = lane / 8 % 2 * 8, row = lane % 8;
+        right_ = filters + (kBackward ? (middle + row) * Filters::kStride + place.first_column + upper
+                                      : (place.first_column + upper + row) * Filters::kStride + middle);
     }
-    // Rows of the matrices in memory: columns of the product forward, its inner index backward.
-    const int upper = lane / 16 * 8, middle = lane / 8 % 2 * 8, row = lane % 8;
-    const bf16* right =
-        filters + (kBackward ? (middle + row) * Filters::kStride + place.first_column + upper
-                             : (place.first_column + upper + row) * Filters::kStride + middle);
+
+    /// Whether any tap leads to such pixels of x.
+    template <int kParity>
+    static constexpr bool has_taps() {
+        for (int tap = 0; tap < Conv::kTaps; ++tap)
+            if (is_tap<kParity>(tap)) return true;
+        return false;
+    }
+    /// sums += the product; for pixels behind the strip's end something of no meaning.
+    template <int kParity = 0>
+    __device__ void add_to(NarrowSums<kOuter>& sums) const {
 #pragma unroll
-    for (int tap = 0; tap < kTaps; ++tap) {
-        const int from = kBackward ? kTaps - 1 - tap : tap;
-        const int shift = (from / 3 * strips.wide() + from % 3) * Tile::kStride;
+        for (int tap = 0; tap < Conv::kTaps; ++tap)
+            if (is_tap<kParity>(tap)) add_tap(sums, tap, shift<kParity>(tap));
+    }
+
+  private:
+    static constexpr int kPixelStride = kInner + kVector;
+
+    // Along one axis, forward: y[p] takes x[p * stride + t - pad]. Backward: x[stride * a + parity] takes
+    // y[a + (parity + pad - t) / stride], where that divides.
+    static constexpr bool is_on_axis(int parity, int t) {
+        return !kBackward || (parity + Conv::kPad - t) % Conv::kStride == 0;
+    }
+    static constexpr int along_axis(int parity, int t) {
+        return kBackward ? (parity + Conv::kPad - t) / Conv::kStride + kWindowBefore<Conv, true> : t;
+    }
+    template <int kParity>
+    static constexpr bool is_tap(int tap) {
+        return is_on_axis(kParity / 2, tap / Conv::kFilter) && is_on_axis(kParity % 2, tap % Conv::kFilter);
+    }
+    template <int kParity>
+    __device__ int shift(int tap) const {
+        return (along_axis(kParity / 2, tap / Conv::kFilter) * wide_ +
+                along_axis(kParity % 2, tap % Conv::kFilter)) *
+               kPixelStride;
+    }
+
+    __device__ void add_tap(NarrowSums<kOuter>& sums, int tap, int shift) const {
 #pragma unroll
-        for (int k = 0; k < kChannels; k += 16) {
+        for (int k = 0; k < kInner; k += 16) {
             std::uint32_t a[Tile::kRowTiles][4];
 #pragma unroll
-            for (int m = 0; m < Tile::kRowTiles; ++m) load_matrices<false>(a[m], left[m] + shift + k);
+            for (int m = 0; m < Tile::kRowTiles; ++m) load_matrices<false>(a[m], left_[m] + shift + k);
 #pragma unroll
             for (int n = 0; n < Tile::kColumnTiles; n += 2) {
                 std::uint32_t b[4];
-                const int inner = tap * Filters::kRows + (kBackward ? k : 8 * n);
-                load_matrices<kBackward>(b, right + inner * Filters::kStride + (kBackward ? 8 * n : k));
+                const int row = tap * Filters::kRows + (kBackward ? k : 8 * n);
+                load_matrices<kBackward>(b, right_ + row * Filters::kStride + (kBackward ? 8 * n : k));
 #pragma unroll
                 for (int m = 0; m < Tile::kRowTiles; ++m) {
                     multiply_add(sums[m][n], a[m], b[0], b[1]);
@@ -218,6 +292,9 @@ __device__ void multiply_strip(
             }
         }
     }
-}
+
+    const bf16 *left_[Tile::kRowTiles], *right_;
+    int wide_;
+};
 
 }  // namespace qstep::cuda
