@@ -45,16 +45,18 @@ class Race {
                 convolve({x.data, w.data, y.data});
                 take_statistics(context_, stats, parameters, y, scratch_.get());
             });
-        own.backward_data = is_faster(
-            [&] {
-                narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, w, dgamma, dbeta, stats,
-                                          parameters.gamma);
-            },
-            ConvPass::backward_data,
-            [&](const auto& convolve) {
-                backward_apply(context_, dy, false, dz, y, dgamma, dbeta, stats, parameters.gamma);
-                convolve({x.data, w.data, dy.data});
-            });
+        own.backward_data =
+            has_narrow_data_gradient(shape_) &&
+            is_faster(
+                [&] {
+                    narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, w, dgamma, dbeta, stats,
+                                              parameters.gamma);
+                },
+                ConvPass::backward_data,
+                [&](const auto& convolve) {
+                    backward_apply(context_, dy, false, dz, y, dgamma, dbeta, stats, parameters.gamma);
+                    convolve({x.data, w.data, dy.data});
+                });
         own.backward_weights =
             is_faster([&] { narrow_conv_backward_weights(context_, shape_, parts, false, dy, x); },
                       ConvPass::backward_weights,
@@ -107,7 +109,7 @@ NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DTy
     };
     return context.plans().get<NarrowChoice>(Key{shape, static_cast<std::int64_t>(dtype)}, [&] {
         if (context.numerics().deterministic)
-            return std::make_shared<NarrowChoice>(NarrowChoice{true, true, true});
+            return std::make_shared<NarrowChoice>(NarrowChoice{true, has_narrow_data_gradient(shape), true});
         refuse_inside_capture(context, "chooses an algorithm for a convolution");
         return std::make_shared<NarrowChoice>(Race(context, shape, dtype).winners());
     });

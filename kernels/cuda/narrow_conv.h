@@ -1,5 +1,5 @@
 // Own convolutions of few channels in bf16 on the matrix units, joined with the batch normalisation behind
-// them: the layers of a CIFAR ResNet but for its first, 3x3 between 16, 32 or 64 channels, and 3x3 and 1x1
+// them: the layers of a CIFAR ResNet, 3x3 from 3 channels to 16 and between 16, 32 or 64, and 3x3 and 1x1
 // with stride 2 from 16 to 32 and from 32 to 64. So few channels fill a library's tiles badly, and a launch
 // less weighs more than the bytes. Deterministic; formulas in kernels/conv2d.h and kernels/batch_norm.h,
 // weights [O,KH,KW,I] in bf16 as in weight_copies.h.
@@ -12,6 +12,11 @@ namespace qstep::cuda {
 
 /// Whether the functions below take the convolution. A row of y is 64 pixels at most.
 bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
+
+/// Whether narrow_conv_backward_data() takes it too: not where x has three channels, which is an image.
+inline bool has_narrow_data_gradient(const Conv2dShape& shape) {
+    return shape.in_channels > 3;
+}
 
 /// What narrow_conv_forward() asks of its workspace.
 std::size_t narrow_conv_bytes(const Conv2dShape& shape);

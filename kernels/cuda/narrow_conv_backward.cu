@@ -90,6 +90,23 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     }
 }
 
+template <typename Conv>
+void launch_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
+                          const Tensor& dy, const BatchNormBackward<bf16>& data, const Tensor& w) {
+    using Product = NarrowProduct<Conv, true>;
+    // For stride 2 strips of y; its last row and column may stand for pixels of x that are not there.
+    const Strips strips(shape.batch, shape.out_height(), shape.out_width(), Product::Tile::kPixels);
+    const Window window = window_of<Conv, true>(strips, shape);
+    const int elements = Product::Filters::kTotal + window.pixels() * (Conv::kOut + kVector) +
+                         staged_elements<Conv::kIn>(strips.rows * strips.width);
+    const Image image{dx.as<bf16>(), static_cast<int>(shape.height), static_cast<int>(shape.width)};
+    launch(context, "narrow_conv_backward_data",
+           add ? backward_data_kernel<Conv, true> : backward_data_kernel<Conv, false>,
+           {static_cast<std::int64_t>(strips.count()) * Product::Tile::kParts, kNarrowThreads,
+            static_cast<std::size_t>(elements) * sizeof(bf16)},
+           strips, window, image, dy.as<bf16>(), data, w.as<bf16>());
+}
+
 }  // namespace
 
 void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
@@ -103,19 +120,9 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
     QSTEP_CHECK(
         aligned_for_vectors(data.dz, data.y, data.mean, data.inv_std, data.gamma, data.dgamma, data.dbeta),
         "an operand of batch normalisation lies off a multiple of 16 bytes");
+    QSTEP_CHECK(has_narrow_data_gradient(shape), "the gradient of images is asked for");
     with_narrow_conv(shape, [&]<typename Conv>(Conv) {
-        using Product = NarrowProduct<Conv, true>;
-        // For stride 2 strips of y; its last row and column may stand for pixels of x that are not there.
-        const Strips strips(shape.batch, shape.out_height(), shape.out_width(), Product::Tile::kPixels);
-        const Window window = window_of<Conv, true>(strips, shape);
-        const int elements = Product::Filters::kTotal + window.pixels() * (Conv::kOut + kVector) +
-                             staged_elements<Conv::kIn>(strips.rows * strips.width);
-        const Image image{dx.as<bf16>(), static_cast<int>(shape.height), static_cast<int>(shape.width)};
-        launch(context, "narrow_conv_backward_data",
-               add ? backward_data_kernel<Conv, true> : backward_data_kernel<Conv, false>,
-               {static_cast<std::int64_t>(strips.count()) * Product::Tile::kParts, kNarrowThreads,
-                static_cast<std::size_t>(elements) * sizeof(bf16)},
-               strips, window, image, dy.as<bf16>(), data, w.as<bf16>());
+        if constexpr (Conv::kIn > 3) launch_backward_data<Conv>(context, shape, dx, add, dy, data, w);
     });
 }
 

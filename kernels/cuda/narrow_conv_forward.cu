@@ -97,9 +97,12 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     const int part = static_cast<int>(blockIdx.x) % Tile::kParts;
     const int strip = static_cast<int>(blockIdx.x) / Tile::kParts;
     Product::Filters::load(filters, w, part);
-    load_window<Conv::kIn>(pixels, window, strips.image(strip),
-                           strips.first_row(strip) * Conv::kStride - Conv::kPad, -Conv::kPad, 0, 0,
-                           PlainPixels{x});
+    const int first_row = strips.first_row(strip) * Conv::kStride - Conv::kPad;
+    if constexpr (Conv::kIn == 3)
+        load_image_window(pixels, window, strips.image(strip), first_row, -Conv::kPad, x);
+    else
+        load_window<Conv::kIn>(pixels, window, strips.image(strip), first_row, -Conv::kPad, 0, 0,
+                               PlainPixels{x});
     __syncthreads();
     NarrowSums<Conv::kOut> sums = {};
     Product(pixels, filters, strips, window.wide).add_to(sums);
@@ -152,8 +155,9 @@ void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const
         const Strips strips = strips_of<Conv>(shape);
         const Window window = window_of<Conv, false>(strips, shape);
         // The sums are staged where filters and pixels lay.
-        const int elements = std::max(Product::Filters::kTotal + window.pixels() * (Conv::kIn + kVector),
-                                      staged_elements<Conv::kOut>(strips.rows * strips.width));
+        const int elements =
+            std::max(Product::Filters::kTotal + window.pixels() * (Conv::kPaddedIn + kVector),
+                     staged_elements<Conv::kOut>(strips.rows * strips.width));
         launch(context, "narrow_conv_forward", forward_kernel<Conv>,
                {static_cast<std::int64_t>(strips.count()) * Product::Tile::kParts, kNarrowThreads,
                 static_cast<std::size_t>(elements) * sizeof(bf16)},

@@ -30,15 +30,15 @@ struct WeightsTile {
     static constexpr int kRowGroups = Conv::kFilter / kTapRows;
     static constexpr int kGroups = kRowGroups * (Conv::kOut / kOutputs);  // of blocks with the same strips
     static constexpr int kParts = Conv::kOut == 16 ? 128 : 132 / kGroups;
-    static constexpr int kColumns = kTapRows * Conv::kFilter * Conv::kIn;  // of the product
-    static constexpr int kPairs = kColumns / 16;                           // of 16x8 tiles
+    static constexpr int kColumns = kTapRows * Conv::kFilter * Conv::kPaddedIn;  // of the product
+    static constexpr int kPairs = kColumns / 16;                                 // of 16x8 tiles
     static constexpr int kWarpPairs = Conv::kOut == 16 ? 9 : Conv::kFilter;
     static constexpr int kPairGroups = kPairs / kWarpPairs;
     static constexpr int kPixelGroups = kNarrowThreads / 32 / kPairGroups;
     static constexpr int kSteps = kPixels / 16 / kPixelGroups;  // of 16 pixels, a warp and strip
     static constexpr int kRowTiles = kOutputs / 16;
     static constexpr int kStages = Conv::kOut == 16 ? 2 : 4;  // strips in shared memory
-    static constexpr int kPixelStride = Conv::kIn + kVector, kGradientStride = kOutputs + kVector;
+    static constexpr int kPixelStride = Conv::kPaddedIn + kVector, kGradientStride = kOutputs + kVector;
     static constexpr int kSumStride = kColumns + 8;  // floats; two rows of a warp's stores share no bank
     static_assert(kTapRows == 1 || Conv::kStride == 1, "rows lie one behind the other for several tap rows");
 
@@ -73,14 +73,19 @@ __device__ void fetch_strip(bf16* stage, const Strips& strips, const Window& win
     constexpr int kVectors = Conv::kIn / kVector, kGradientVectors = Tile::kOutputs / kVector;
     const int first_row = strips.first_row(strip) * Conv::kStride - Conv::kPad + share.tap_row;
     const std::int64_t image = strips.image(strip);
-    for (int at = static_cast<int>(threadIdx.x); at < window.pixels() * kVectors; at += kNarrowThreads) {
-        const int pixel = at / kVectors, channel = at % kVectors * kVector;
-        const int row = first_row + pixel / window.wide * window.spacing;
-        const int column = pixel % window.wide - Conv::kPad;
-        const bool inside = row >= 0 && row < window.height && column >= 0 && column < window.width;
-        const std::int64_t element =
-            ((image * window.height + row) * window.width + column) * Conv::kIn + channel;
-        copy_16_bytes_async(stage + pixel * Tile::kPixelStride + channel, x + (inside ? element : 0), inside);
+    if constexpr (Conv::kIn == 3) {
+        load_image_window(stage, window, strips.image(strip), first_row, -Conv::kPad, x);
+    } else {
+        for (int at = static_cast<int>(threadIdx.x); at < window.pixels() * kVectors; at += kNarrowThreads) {
+            const int pixel = at / kVectors, channel = at % kVectors * kVector;
+            const int row = first_row + pixel / window.wide * window.spacing;
+            const int column = pixel % window.wide - Conv::kPad;
+            const bool inside = row >= 0 && row < window.height && column >= 0 && column < window.width;
+            const std::int64_t element =
+                ((image * window.height + row) * window.width + column) * Conv::kIn + channel;
+            copy_16_bytes_async(stage + pixel * Tile::kPixelStride + channel, x + (inside ? element : 0),
+                                inside);
+        }
     }
     bf16* const gradients = stage + Tile::x_elements(window);
     const std::int64_t first_pixel = (image * strips.height + strips.first_row(strip)) * strips.width;
@@ -125,8 +130,9 @@ struct WeightsPlace {
     }
     /// From a pixel to what the pair's tap and channels make of it.
     __device__ int shift(int wide, int pair) const {
-        const int column = 16 * (first_pair + pair), tap = column / Conv::kIn;
-        return (tap / Conv::kFilter * wide + tap % Conv::kFilter) * Tile::kPixelStride + column % Conv::kIn;
+        const int column = 16 * (first_pair + pair), tap = column / Conv::kPaddedIn;
+        return (tap / Conv::kFilter * wide + tap % Conv::kFilter) * Tile::kPixelStride +
+               column % Conv::kPaddedIn;
     }
 };
 
@@ -173,11 +179,13 @@ __device__ void store_part(float* parts, const WeightSums<Conv>& sums, float* sh
             }
     __syncthreads();
     constexpr int kFilterElements = Conv::kTaps * Conv::kIn;
+    constexpr int kElements = Tile::kTapRows * Conv::kFilter * Conv::kIn;  // of them, the block's
     float* const part = parts + (share.part * Conv::kOut + share.output) * kFilterElements +
                         share.tap_row * Conv::kFilter * Conv::kIn;
-    for (int at = static_cast<int>(threadIdx.x); at < Tile::kOutputs * Tile::kColumns; at += kNarrowThreads) {
-        const int output = at / Tile::kColumns, of_row = at % Tile::kColumns;
-        float* const to = part + output * kFilterElements + of_row;
+    for (int at = static_cast<int>(threadIdx.x); at < Tile::kOutputs * kElements; at += kNarrowThreads) {
+        const int output = at / kElements, element = at % kElements;
+        const int of_row = element / Conv::kIn * Conv::kPaddedIn + element % Conv::kIn;
+        float* const to = part + output * kFilterElements + element;
         float sum = kAdd ? *to : 0.0f;
 #pragma unroll
         for (int g = 0; g < Tile::kPixelGroups; ++g)

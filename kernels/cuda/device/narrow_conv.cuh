@@ -25,6 +25,8 @@ template <int kIn_, int kOut_, int kFilter_, int kStride_>
 struct Narrow {
     static constexpr int kIn = kIn_, kOut = kOut_, kFilter = kFilter_, kStride = kStride_;
     static constexpr int kPad = kFilter / 2, kTaps = kFilter * kFilter;
+    /// Channels of x in shared memory: the products go by 16, with zeros for the rest of an image's three.
+    static constexpr int kPaddedIn = (kIn + 15) / 16 * 16;
 };
 
 /// Calls f with the convolution's type; false where it is none of them.
@@ -38,9 +40,9 @@ bool with_narrow_conv(const Conv2dShape& shape, F&& f) {
     const auto first_of = [&]<typename... Convs>(Convs... convs) {
         return ((is(convs) && (f(convs), true)) || ...);
     };
-    return first_of(Narrow<16, 16, 3, 1>{}, Narrow<32, 32, 3, 1>{}, Narrow<64, 64, 3, 1>{},
-                    Narrow<16, 32, 3, 2>{}, Narrow<32, 64, 3, 2>{}, Narrow<16, 32, 1, 2>{},
-                    Narrow<32, 64, 1, 2>{});
+    return first_of(Narrow<3, 16, 3, 1>{}, Narrow<16, 16, 3, 1>{}, Narrow<32, 32, 3, 1>{},
+                    Narrow<64, 64, 3, 1>{}, Narrow<16, 32, 3, 2>{}, Narrow<32, 64, 3, 2>{},
+                    Narrow<16, 32, 1, 2>{}, Narrow<32, 64, 1, 2>{});
 }
 
 /// Of the convolution's activations or their gradients.
@@ -163,13 +165,33 @@ __device__ void load_window(bf16* pixels, const Window& window, int image, int f
     }
 }
 
+/// One of an image's pixels, with zeros behind its three channels (all zeros where not `inside`).
+__device__ inline void load_image_pixel(bf16* to, const bf16* from, bool inside) {
+    const std::uint32_t red = inside ? from[0].bits : 0, green = inside ? from[1].bits : 0,
+                        blue = inside ? from[2].bits : 0;
+    detail::store_16_bytes(to, {red | green << 16, blue, 0, 0});
+    detail::store_16_bytes(to + kVector, {0, 0, 0, 0});
+}
+
+/// load_window() for the three channels of images.
+__device__ inline void load_image_window(bf16* pixels, const Window& window, int image, int first_row,
+                                         int first_column, const bf16* x) {
+    for (int at = static_cast<int>(threadIdx.x); at < window.pixels(); at += kNarrowThreads) {
+        const int row = first_row + at / window.wide, column = first_column + at % window.wide;
+        const bool inside = row >= 0 && row < window.height && column >= 0 && column < window.width;
+        const std::int64_t pixel =
+            (static_cast<std::int64_t>(image) * window.height + row) * window.width + column;
+        load_image_pixel(pixels + at * (16 + kVector), x + 3 * pixel, inside);
+    }
+}
+
 /// Filters in shared memory, [tap][row][kStride]. Forward: rows are the block's channels of y, elements those
 /// of x. Backward: rows are all channels of y, elements the block's channels of x.
 template <typename Conv, bool kBackward>
 struct NarrowFilters {
     using Tile = NarrowTile<kBackward ? Conv::kIn : Conv::kOut>;
     static constexpr int kRows = kBackward ? Conv::kOut : Tile::kColumns;
-    static constexpr int kElements = kBackward ? Tile::kColumns : Conv::kIn;
+    static constexpr int kElements = kBackward ? Tile::kColumns : Conv::kPaddedIn;
     static constexpr int kStride = kElements + kVector;
     static constexpr int kTotal = Conv::kTaps * kRows * kStride;
 
@@ -181,9 +203,14 @@ struct NarrowFilters {
 #pragma unroll 4
         for (int at = static_cast<int>(threadIdx.x); at < kTaps * kRows * kVectors; at += kNarrowThreads) {
             const int vector = at % kVectors, tap = at / kVectors % kTaps, row = at / kVectors / kTaps;
-            const uint4 bytes = detail::load_16_bytes(w + ((first_row + row) * kTaps + tap) * Conv::kIn +
-                                                      first_element + vector * kVector);
-            detail::store_16_bytes(filters + (tap * kRows + row) * kStride + vector * kVector, bytes);
+            const bf16* const from = w + ((first_row + row) * kTaps + tap) * Conv::kIn;
+            bf16* const to = filters + (tap * kRows + row) * kStride;
+            if constexpr (Conv::kIn == 3) {
+                if (vector == 0) load_image_pixel(to, from, true);
+            } else {
+                detail::store_16_bytes(to + vector * kVector,
+                                       detail::load_16_bytes(from + first_element + vector * kVector));
+            }
         }
     }
 };
@@ -213,7 +240,7 @@ struct NarrowPlace {
 template <typename Conv, bool kBackward>
 class NarrowProduct {
   public:
-    static constexpr int kInner = kBackward ? Conv::kOut : Conv::kIn,
+    static constexpr int kInner = kBackward ? Conv::kOut : Conv::kPaddedIn,
                          kOuter = kBackward ? Conv::kIn : Conv::kOut;
     using Tile = NarrowTile<kOuter>;
     using Filters = NarrowFilters<Conv, kBackward>;
