@@ -13,6 +13,20 @@ void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const
                                const Tensor& w, const BatchNormStats& stats,
                                const BatchNormParameters& parameters);
 
+/// What batch_norm_apply() makes an activation of.
+struct Normalisation {
+    Tensor y, residual;  // residual may be absent
+    bool relu;
+    BatchNormStats stats;
+    BatchNormParameters parameters;
+};
+
+/// x (overwritten) = batch_norm_apply() of `from`, then conv2d_forward_statistics of x: written where it is
+/// being read anyway.
+void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                                const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
+                                const BatchNormParameters& parameters);
+
 /// batch_norm_backward_apply, then conv2d_backward_data (unless dx_mode is skip; dx may then be absent) and
 /// conv2d_backward_weights (dw overwritten), without dy in memory. dz, y: as batch_norm_backward_reduce left
 /// them.

@@ -75,6 +75,13 @@ void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const
     finish_statistics(stats, parameters, moments);
 }
 
+void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                                const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
+                                const BatchNormParameters& parameters) {
+    cpu::batch_norm_apply(context, x, from.y, from.residual, from.relu, from.stats, from.parameters);
+    cpu::conv2d_forward_statistics(context, shape, y, x, w, stats, parameters);
+}
+
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
                                         GradMode dx_mode, const Tensor& dw, const Tensor& dz, const Tensor& y,
                                         const Tensor& x, const Tensor& w, const Tensor& dgamma,

@@ -36,31 +36,13 @@ __device__ void walk_rows(const Columns& columns, const ColumnPlace& place, cons
     }
 }
 
-template <typename T>
-struct Normalisation {
-    T* out;
-    const T *y, *residual;
-    const float *mean, *inv_std, *gamma, *beta;
-};
-
 template <typename T, int kVector, bool kResidual, bool kRelu>
-__global__ void __launch_bounds__(kColumnThreads) apply_kernel(Columns columns, Normalisation<T> data) {
+__global__ void __launch_bounds__(kColumnThreads)
+    apply_kernel(Columns columns, T* out, BatchNormForward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
     if (!place.active) return;
     float scale[kVector], shift[kVector];
-    {
-        float mean[kVector], inv_std[kVector];
-        load_floats(scale, data.gamma + place.channel);
-        load_floats(inv_std, data.inv_std + place.channel);
-        load_floats(shift, data.beta + place.channel);
-        load_floats(mean, data.mean + place.channel);
-#pragma unroll
-        for (int v = 0; v < kVector; ++v) {
-            scale[v] *= inv_std[v];
-            // From the rounded scale, so that its rounding cancels at y = mean.
-            shift[v] = fmaf(-mean[v], scale[v], shift[v]);
-        }
-    }
+    forward_coefficients(scale, shift, data, place.channel);
     Packed<T, kVector> ys[kBatch], residuals[kBatch];
     walk_rows(
         columns, place,
@@ -76,9 +58,9 @@ __global__ void __launch_bounds__(kColumnThreads) apply_kernel(Columns columns, 
             for (int v = 0; v < kVector; ++v) {
                 z[v] = fmaf(scale[v], z[v], shift[v]);
                 if constexpr (kResidual) z[v] += residual[v];
-                if constexpr (kRelu) z[v] = 0.0f > z[v] ? 0.0f : z[v];  // written so that NaN stays
+                if constexpr (kRelu) z[v] = rectified(z[v]);
             }
-            store_floats(data.out + at, z);
+            store_floats(out + at, z);
         });
 }
 
@@ -141,14 +123,14 @@ struct RunningStatistics {
 };
 
 template <typename T, int kVector>
-void launch_apply(Context& context, const Normalisation<T>& data, bool relu, std::int64_t rows,
+void launch_apply(Context& context, T* out, const BatchNormForward<T>& data, bool relu, std::int64_t rows,
                   std::int64_t channels) {
     const Columns columns = divide_columns(rows, channels, kVector, kPassWork);
     const auto kernel =
         data.residual
             ? (relu ? apply_kernel<T, kVector, true, true> : apply_kernel<T, kVector, true, false>)
             : (relu ? apply_kernel<T, kVector, false, true> : apply_kernel<T, kVector, false, false>);
-    launch(context, "batch_norm_apply", kernel, {columns.blocks(), kColumnThreads}, columns, data);
+    launch(context, "batch_norm_apply", kernel, {columns.blocks(), kColumnThreads}, columns, out, data);
 }
 
 template <typename T, int kVector>
@@ -177,18 +159,13 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
     const std::int64_t rows = qstep::detail::check_apply(out, y, residual, stats, parameters),
                        channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Normalisation<T> data{out.as<T>(),
-                                    y.as<T>(),
-                                    residual ? residual.as<T>() : nullptr,
-                                    stats.mean.as<float>(),
-                                    stats.inv_std.as<float>(),
-                                    parameters.gamma.as<float>(),
-                                    parameters.beta.as<float>()};
-        if (channels % kVectorOf<T> == 0 && aligned_for_vectors(data.out, data.y, data.residual, data.mean,
-                                                                data.inv_std, data.gamma, data.beta))
-            launch_apply<T, kVectorOf<T>>(context, data, relu, rows, channels);
+        const BatchNormForward<T> data = forward_inputs<T>(y, residual, stats, parameters);
+        T* to = out.as<T>();
+        if (channels % kVectorOf<T> == 0 &&
+            aligned_for_vectors(to, data.y, data.residual, data.mean, data.inv_std, data.gamma, data.beta))
+            launch_apply<T, kVectorOf<T>>(context, to, data, relu, rows, channels);
         else
-            launch_apply<T, 1>(context, data, relu, rows, channels);
+            launch_apply<T, 1>(context, to, data, relu, rows, channels);
     });
 }
 

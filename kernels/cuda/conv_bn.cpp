@@ -45,10 +45,21 @@ void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const
                                const Tensor& w, const BatchNormStats& stats,
                                const BatchNormParameters& parameters) {
     if (narrow_choice(context, shape, x.dtype).forward)
-        return narrow_conv_forward(context, shape, y, x, w, stats, parameters,
+        return narrow_conv_forward(context, shape, y, x, nullptr, w, stats, parameters,
                                    context.workspace().lend(narrow_conv_bytes(shape)));
     cuda::conv2d_forward(context, shape, y, x, w, {});
     cuda::batch_norm_statistics(context, stats, parameters, y);
+}
+
+void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                                const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
+                                const BatchNormParameters& parameters) {
+    if (reads_a_layer(shape) && narrow_choice(context, shape, x.dtype).forward &&
+        suits_vectors({from.stats.mean, from.stats.inv_std, from.parameters.gamma, from.parameters.beta}))
+        return narrow_conv_forward(context, shape, y, x, &from, w, stats, parameters,
+                                   context.workspace().lend(narrow_conv_bytes(shape)));
+    cuda::batch_norm_apply(context, x, from.y, from.residual, from.relu, from.stats, from.parameters);
+    cuda::conv2d_forward_statistics(context, shape, y, x, w, stats, parameters);
 }
 
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,

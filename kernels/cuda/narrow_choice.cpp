@@ -39,14 +39,16 @@ class Race {
                      &dy = dy_.tensor(), &dw = dw_.tensor(), &parts = parts_.tensor();
         NarrowChoice own{};
         own.forward = is_faster(
-            [&] { narrow_conv_forward(context_, shape_, y, x, w, stats, parameters, scratch_.get()); },
+            [&] {
+                narrow_conv_forward(context_, shape_, y, x, nullptr, w, stats, parameters, scratch_.get());
+            },
             ConvPass::forward,
             [&](const auto& convolve) {
                 convolve({x.data, w.data, y.data});
                 take_statistics(context_, stats, parameters, y, scratch_.get());
             });
         own.backward_data =
-            has_narrow_data_gradient(shape_) &&
+            reads_a_layer(shape_) &&
             is_faster(
                 [&] {
                     narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, w, dgamma, dbeta, stats,
@@ -109,7 +111,7 @@ NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DTy
     };
     return context.plans().get<NarrowChoice>(Key{shape, static_cast<std::int64_t>(dtype)}, [&] {
         if (context.numerics().deterministic)
-            return std::make_shared<NarrowChoice>(NarrowChoice{true, has_narrow_data_gradient(shape), true});
+            return std::make_shared<NarrowChoice>(NarrowChoice{true, reads_a_layer(shape), true});
         refuse_inside_capture(context, "chooses an algorithm for a convolution");
         return std::make_shared<NarrowChoice>(Race(context, shape, dtype).winners());
     });

@@ -5,27 +5,28 @@
 // weights [O,KH,KW,I] in bf16 as in weight_copies.h.
 #pragma once
 
-#include "kernels/batch_norm.h"
-#include "kernels/conv2d.h"
+#include "kernels/conv_bn.h"
 
 namespace qstep::cuda {
 
 /// Whether the functions below take the convolution. A row of y is 64 pixels at most.
 bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
 
-/// Whether narrow_conv_backward_data() takes it too: not where x has three channels, which is an image.
-inline bool has_narrow_data_gradient(const Conv2dShape& shape) {
+/// Whether x is made by a layer, not an image: then narrow_conv_backward_data() takes the convolution too,
+/// and narrow_conv_forward() can normalise x.
+inline bool reads_a_layer(const Conv2dShape& shape) {
     return shape.in_channels > 3;
 }
 
 /// What narrow_conv_forward() asks of its workspace.
 std::size_t narrow_conv_bytes(const Conv2dShape& shape);
 
-/// y = convolution of x by w, and what batch_norm_statistics() makes of y. `workspace`: narrow_conv_bytes(),
-/// on a multiple of 16. Throws a usage error where a channel has a single value.
+/// y = convolution of x by w, and what batch_norm_statistics() makes of y; with `from` x is written first, as
+/// by batch_norm_apply(). `workspace`: narrow_conv_bytes(), on a multiple of 16. Throws a usage error where a
+/// channel has a single value.
 void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
-                         const Tensor& w, const BatchNormStats& stats, const BatchNormParameters& parameters,
-                         void* workspace);
+                         const Normalisation* from, const Tensor& w, const BatchNormStats& stats,
+                         const BatchNormParameters& parameters, void* workspace);
 
 /// dy = what batch_norm_backward_apply() makes of dz, y and the sums; dx = its data gradient (or, with `add`,
 /// dx += that). dy must not be dz.

@@ -120,7 +120,7 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
     QSTEP_CHECK(
         aligned_for_vectors(data.dz, data.y, data.mean, data.inv_std, data.gamma, data.dgamma, data.dbeta),
         "an operand of batch normalisation lies off a multiple of 16 bytes");
-    QSTEP_CHECK(has_narrow_data_gradient(shape), "the gradient of images is asked for");
+    QSTEP_CHECK(reads_a_layer(shape), "the gradient of images is asked for");
     with_narrow_conv(shape, [&]<typename Conv>(Conv) {
         if constexpr (Conv::kIn > 3) launch_backward_data<Conv>(context, shape, dx, add, dy, data, w);
     });

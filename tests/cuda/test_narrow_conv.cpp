@@ -2,6 +2,8 @@
 // the data gradient of that dy.
 #include "kernels/cuda/narrow_conv.h"
 
+#include <array>
+
 #include "kernels/cuda/batch_norm.h"
 #include "kernels/on_device.h"
 #include "tests/cuda/library_bench.h"
@@ -70,8 +72,8 @@ class NarrowConv : public test::GpuTest, public ::testing::WithParamInterface<Co
 
 TEST_P(NarrowConv, Forward) {
     const Both x = random(shape().x(), 1), y = random(shape().y(), 3);
-    cuda::narrow_conv_forward(*gpu_, shape(), y.on_gpu, x.on_gpu, w_->on_gpu(), stats(true), parameters(true),
-                              scratch_->tensor().data);
+    cuda::narrow_conv_forward(*gpu_, shape(), y.on_gpu, x.on_gpu, nullptr, w_->on_gpu(), stats(true),
+                              parameters(true), scratch_->tensor().data);
     conv2d_forward(cpu_, shape(), y.cpu, x.cpu, w_->on_cpu(), {});
     EXPECT_LT(y.difference(), kOnceRounded);
 
@@ -84,6 +86,42 @@ TEST_P(NarrowConv, Forward) {
                inv_std = of_channels_[1]->cpu.values();
     for (std::size_t c = 0; c < means.size(); ++c)
         EXPECT_LT(std::abs(means[c] - expected[c]) * inv_std[c], kMean) << "channel " << c;
+}
+
+// To the bit what two calls do.
+TEST_P(NarrowConv, NormalisesOnTheWay) {
+    const std::int64_t inputs = shape().in_channels;
+    std::vector<std::unique_ptr<Both>> before;
+    for (std::uint64_t i = 0; i < 6; ++i)
+        before.push_back(std::make_unique<Both>(*gpu_, Owned(DType::f32, {inputs}, 30 + i, 0.25, 1)));
+    const auto channel_before = [&](std::size_t i) { return before[i]->on_gpu.tensor(); };
+    const Both raw = random(shape().x(), 1), residual = random(shape().x(), 2), x = random(shape().x(), 3),
+               y = random(shape().y(), 4);
+    for (const bool has_residual : {true, false})
+        for (const bool relu : {true, false}) {
+            const Normalisation from{
+                raw.on_gpu,
+                has_residual ? residual.on_gpu.tensor() : Tensor{},
+                relu,
+                {channel_before(0), channel_before(1)},
+                {channel_before(2), channel_before(3), channel_before(4), channel_before(5)}};
+            const auto run = [&](const Normalisation* on_the_way) {
+                cuda::narrow_conv_forward(*gpu_, shape(), y.on_gpu, x.on_gpu, on_the_way, w_->on_gpu(),
+                                          stats(true), parameters(true), scratch_->tensor().data);
+                return std::array{x.on_gpu.host(), y.on_gpu.host(), of_channels_[0]->on_gpu.host(),
+                                  of_channels_[1]->on_gpu.host()};
+            };
+            if (inputs == 3) {
+                EXPECT_THROW(run(&from), Error);
+                continue;
+            }
+            const auto at_once = run(&from);
+            batch_norm_apply(*gpu_, x.on_gpu, from.y, from.residual, relu, from.stats, from.parameters);
+            const auto separate = run(nullptr);
+            for (std::size_t i = 0; i < separate.size(); ++i)
+                EXPECT_TRUE(at_once[i].same_bits(separate[i]))
+                    << "result " << i << ", residual " << has_residual << ", ReLU " << relu;
+        }
 }
 
 TEST_P(NarrowConv, BackwardData) {

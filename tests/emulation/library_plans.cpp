@@ -161,7 +161,7 @@ ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
 // Both ways are taken somewhere: the own kernels where the batch is even.
 NarrowChoice narrow_choice(const Context&, const Conv2dShape& shape, DType dtype) {
     const bool own = is_narrow_conv(shape, dtype) && shape.batch % 2 == 0;
-    return {own, own && has_narrow_data_gradient(shape), own};
+    return {own, own && reads_a_layer(shape), own};
 }
 
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {

@@ -74,6 +74,46 @@ __device__ inline void write_statistics(const StatisticsTargets& to, std::int64_
         static_cast<float>((1 - to.momentum) * old_var + to.momentum * (deviations / (rows - 1)));
 }
 
+/// What batch_norm_apply() reads.
+template <typename T>
+struct BatchNormForward {
+    const T *y, *residual;
+    const float *mean, *inv_std, *gamma, *beta;
+};
+
+template <typename T>
+BatchNormForward<T> forward_inputs(const Tensor& y, const Tensor& residual, const BatchNormStats& stats,
+                                   const BatchNormParameters& parameters) {
+    return {y.as<T>(),
+            residual ? residual.as<T>() : nullptr,
+            stats.mean.as<float>(),
+            stats.inv_std.as<float>(),
+            parameters.gamma.as<float>(),
+            parameters.beta.as<float>()};
+}
+
+/// z = scale * y + shift: scale = gamma * inv_std, shift = beta - mean * scale.
+template <typename T, int kVector>
+__device__ void forward_coefficients(float (&scale)[kVector], float (&shift)[kVector],
+                                     const BatchNormForward<T>& data, std::int64_t channel) {
+    float mean[kVector], inv_std[kVector];
+    load_floats(scale, data.gamma + channel);
+    load_floats(inv_std, data.inv_std + channel);
+    load_floats(shift, data.beta + channel);
+    load_floats(mean, data.mean + channel);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+        scale[v] *= inv_std[v];
+        // From the rounded scale, so that its rounding cancels at y = mean.
+        shift[v] = fmaf(-mean[v], scale[v], shift[v]);
+    }
+}
+
+/// The ReLU, written so that NaN stays.
+__device__ inline float rectified(float z) {
+    return 0.0f > z ? 0.0f : z;
+}
+
 /// What the second half of backward reads.
 template <typename T>
 struct BatchNormBackward {

@@ -118,7 +118,9 @@ struct Window {
 template <typename Conv, bool kBackward>
 Window window_of(const Strips& strips, const Conv2dShape& shape) {
     const int step = kBackward ? 1 : Conv::kStride;
-    const int extent = kBackward && Conv::kStride == 2 ? Conv::kPad + 1 : Conv::kFilter;
+    // Forward strips cover all of x, read or not, so that a block can write its share of it.
+    const int forward = Conv::kFilter < Conv::kStride ? Conv::kStride : Conv::kFilter;
+    const int extent = !kBackward ? forward : Conv::kStride == 2 ? Conv::kPad + 1 : Conv::kFilter;
     return {(strips.rows - 1) * step + extent, (strips.width - 1) * step + extent,
             static_cast<int>(kBackward ? shape.out_height() : shape.height),
             static_cast<int>(kBackward ? shape.out_width() : shape.width), 1};
