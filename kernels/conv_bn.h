@@ -27,13 +27,20 @@ void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, cons
                                 const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
                                 const BatchNormParameters& parameters);
 
+/// Of batch_norm_backward_reduce() for the layer that made x: its dout and dz are dx, its out is x.
+struct InputReduction {
+    Tensor y, dgamma, dbeta;
+    bool relu;
+    BatchNormStats stats;
+};
+
 /// batch_norm_backward_apply, then conv2d_backward_data (unless dx_mode is skip; dx may then be absent) and
 /// conv2d_backward_weights (dw overwritten), without dy in memory. dz, y: as batch_norm_backward_reduce left
-/// them.
+/// them. With `input` then batch_norm_backward_reduce on dx, which must be complete with this.
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
                                         GradMode dx_mode, const Tensor& dw, const Tensor& dz, const Tensor& y,
                                         const Tensor& x, const Tensor& w, const Tensor& dgamma,
-                                        const Tensor& dbeta, const BatchNormStats& stats,
-                                        const Tensor& gamma);
+                                        const Tensor& dbeta, const BatchNormStats& stats, const Tensor& gamma,
+                                        const InputReduction* input);
 
 }  // namespace qstep

@@ -16,7 +16,9 @@ struct ConvBnNode {
     Tensor y;  // the convolution's output
     bool relu;
     Value *x, *w, *gamma, *beta, *residual, *out;
-    std::shared_ptr<const ConvBnNode> before = {};  // whose `out`, this one's x, is normalised here
+    // Whose `out`, this one's x, is normalised here and, since backward comes to its first reader last, has
+    // its gradient's sums taken here.
+    std::shared_ptr<const ConvBnNode> before = {};
     bool normalised_by_next = false;
 
     Tensor residual_data() const { return residual ? residual->data : Tensor{}; }
@@ -40,12 +42,16 @@ struct ConvBnNode {
         // dz overwrites dout. It is also the residual's gradient; where the tape passed the memory on, it is
         // there already.
         const Tensor dz = out->grad;
-        batch_norm_backward_reduce(context, dz, gamma->grad, beta->grad, dz, relu ? out->data : Tensor{}, y,
-                                   stats);
+        if (!normalised_by_next)
+            batch_norm_backward_reduce(context, dz, gamma->grad, beta->grad, dz, relu ? out->data : Tensor{},
+                                       y, stats);
         if (residual && residual->grad.data != dz.data && modes[4] != GradMode::skip)
             add_backward(context, residual->grad, modes[4], dz);
+        InputReduction input;
+        if (before) input = {before->y, before->gamma->grad, before->beta->grad, before->relu, before->stats};
         conv2d_backward_through_batch_norm(context, shape, x->grad, modes[0], w->grad, dz, y, x->data,
-                                           w->data, gamma->grad, beta->grad, stats, gamma->data);
+                                           w->data, gamma->grad, beta->grad, stats, gamma->data,
+                                           before ? &input : nullptr);
     }
 };
 

@@ -67,7 +67,7 @@ Work backward_through_batch_norm(Tensors& tensors, const Tested& t) {
     const Tensor dz = tensors.random(t.y.dtype, t.y.shape);
     return t.work({dz, t.y, t.x, t.w, t.dx, t.dw}, 2, [t, dz](Context& context) {
         conv2d_backward_through_batch_norm(context, t.shape, t.dx, GradMode::overwrite, t.dw, dz, t.y, t.x,
-                                           t.w, t.dgamma, t.dgamma, t.stats, t.parameters.gamma);
+                                           t.w, t.dgamma, t.dgamma, t.stats, t.parameters.gamma, nullptr);
     });
 }
 

@@ -82,8 +82,8 @@ template <typename T>
 struct Gradients {
     T* dz;
     const T *dout, *out, *y;
-    const float *mean, *inv_std;
-    float *dgamma, *dbeta;
+    const float* mean;
+    ReductionTargets to;
 };
 
 template <typename T, int kVector, bool kRelu>
@@ -139,18 +139,8 @@ __global__ void __launch_bounds__(kColumnThreads)
         partials.second[at] = total[1];
     }
     if (!last_to_arrive(arrived + place.tile, columns.row_blocks)) return;
-    total[0] = total[1] = 0;
-#pragma unroll 4
-    for (int b = sums.first_block(columns.row_blocks); b < sums.end_block(columns.row_blocks); ++b) {
-        const std::int64_t at = partials.at(sums, place.tile, columns.row_blocks, b);
-        total[0] += partials.first[at];
-        total[1] += partials.second[at];
-    }
-    sums.fold(total);
-    if (!sums.holds_total(columns, place)) return;
-    const std::int64_t channel = sums.channel(place);
-    data.dbeta[channel] = static_cast<float>(total[0]);
-    data.dgamma[channel] = static_cast<float>(total[1] * static_cast<double>(data.inv_std[channel]));
+    add_blocks(total, sums, partials, place.tile, columns.row_blocks);
+    if (sums.holds_total(columns, place)) data.to.write(sums.channel(place), total);
 }
 
 /// Of one of the two arrays.
@@ -231,9 +221,12 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
     const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
                        channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Gradients<T> data{dz.as<T>(),         dout.as<T>(),           out ? out.as<T>() : nullptr,
-                                y.as<T>(),          stats.mean.as<float>(), stats.inv_std.as<float>(),
-                                dgamma.as<float>(), dbeta.as<float>()};
+        const Gradients<T> data{dz.as<T>(),
+                                dout.as<T>(),
+                                out ? out.as<T>() : nullptr,
+                                y.as<T>(),
+                                stats.mean.as<float>(),
+                                {stats.inv_std.as<float>(), dgamma.as<float>(), dbeta.as<float>()}};
         if (channels % kVectorOf<T> == 0 &&
             aligned_for_vectors(data.dz, data.dout, data.out, data.y, data.mean))
             launch_backward_reduce<T, kVectorOf<T>>(context, data, rows, channels);

@@ -51,8 +51,8 @@ class Race {
             reads_a_layer(shape_) &&
             is_faster(
                 [&] {
-                    narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, w, dgamma, dbeta, stats,
-                                              parameters.gamma);
+                    narrow_conv_backward_data(context_, shape_, x, false, dy, dz, y, x, w, dgamma, dbeta,
+                                              stats, parameters.gamma, nullptr, scratch_.get());
                 },
                 ConvPass::backward_data,
                 [&](const auto& convolve) {

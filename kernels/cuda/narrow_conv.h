@@ -18,7 +18,7 @@ inline bool reads_a_layer(const Conv2dShape& shape) {
     return shape.in_channels > 3;
 }
 
-/// What narrow_conv_forward() asks of its workspace.
+/// What the functions that take a workspace ask of it.
 std::size_t narrow_conv_bytes(const Conv2dShape& shape);
 
 /// y = convolution of x by w, and what batch_norm_statistics() makes of y; with `from` x is written first, as
@@ -29,11 +29,15 @@ void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const
                          const BatchNormParameters& parameters, void* workspace);
 
 /// dy = what batch_norm_backward_apply() makes of dz, y and the sums; dx = its data gradient (or, with `add`,
-/// dx += that). dy must not be dz.
+/// dx += that); with `input` then as batch_norm_backward_reduce() does. dy must not be dz. `workspace`: as
+/// above.
 void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
-                               const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& w,
-                               const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
-                               const Tensor& gamma);
+                               const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& x,
+                               const Tensor& w, const Tensor& dgamma, const Tensor& dbeta,
+                               const BatchNormStats& stats, const Tensor& gamma, const InputReduction* input,
+                               void* workspace);
+/// Its part of narrow_conv_bytes().
+std::size_t narrow_conv_backward_bytes(const Conv2dShape& shape);
 
 /// In how many parts the gradient of such filters [O,I,KH,KW] is left, f32 [parts*O,KH,KW,I], for activations
 /// of this type: their sum is the gradient. 1 where filters are none of these.

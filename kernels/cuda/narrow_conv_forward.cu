@@ -149,8 +149,9 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     NarrowSums<Conv::kOut> sums = {};
     Product(pixels, filters, strips, window.wide).add_to(sums);
     const int count = strips.pixels_of(strip);
+    StoredAsIs as_is;
     store_sums<Conv::kOut>(y, NarrowTarget<1>(strips, strip, strips.height, strips.width, 0),
-                           part * Tile::kColumns, sums, count, filters);
+                           part * Tile::kColumns, sums, count, filters, as_is);
     const SharedSums shared(Tile::kColumns);
     block_moments<Conv::kOut>(sums, count, partials, shared, part, blocks, strip);
     if (!last_to_arrive(arrived + part, blocks)) return;
@@ -166,12 +167,17 @@ Strips strips_of(const Conv2dShape& shape) {
     return {shape.batch, shape.out_height(), shape.out_width(), NarrowTile<Conv::kOut>::kPixels};
 }
 
+// Of the forward pass, of one of two arrays.
 std::int64_t partial_count(const Conv2dShape& shape) {
     std::int64_t count = 0;
     with_narrow_conv(shape, [&]<typename Conv>(Conv) {
         count = static_cast<std::int64_t>(strips_of<Conv>(shape).count()) * Conv::kOut;
     });
     return count;
+}
+
+std::size_t forward_bytes(const Conv2dShape& shape) {
+    return 2 * static_cast<std::size_t>(partial_count(shape)) * sizeof(double);
 }
 
 }  // namespace
@@ -181,7 +187,7 @@ bool is_narrow_conv(const Conv2dShape& shape, DType dtype) {
 }
 
 std::size_t narrow_conv_bytes(const Conv2dShape& shape) {
-    return 2 * static_cast<std::size_t>(partial_count(shape)) * sizeof(double);
+    return std::max(forward_bytes(shape), narrow_conv_backward_bytes(shape));
 }
 
 void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,

@@ -23,6 +23,9 @@ constexpr double kOnceRounded = 6 * 0x1p-7;
 constexpr double kStatistics = 4e-6;
 constexpr double kMean = 4 * 0x1p-24;
 
+// Sums of rows * numbers of some units, whose size is the root of the rows: relative to that.
+constexpr double kSums = 4e-6;
+
 class NarrowConv : public test::GpuTest, public ::testing::WithParamInterface<Conv2dShape> {
   protected:
     void SetUp() override {
@@ -125,30 +128,69 @@ TEST_P(NarrowConv, NormalisesOnTheWay) {
 }
 
 TEST_P(NarrowConv, BackwardData) {
-    const Both dz = random(shape().y(), 1), y = random(shape().y(), 3);
+    const Both dz = random(shape().y(), 1), y = random(shape().y(), 3), x = random(shape().x(), 6);
     Both dx = random(shape().x(), 4), dy = random(shape().y(), 5);
     const Owned old = dx.on_gpu.host();
     const test::OnGpu plain_dy(*gpu_, Owned(DType::bf16, shape().y(), 6));
     cuda::backward_apply(*gpu_, plain_dy, false, dz.on_gpu, y.on_gpu, channel(6, true), channel(7, true),
                          stats(true), channel(2, true));
     const Owned expected_dy = plain_dy.host();
-    const auto run = [&](bool add) {
+    const auto run = [&](bool add, const InputReduction* input) {
         cuda::narrow_conv_backward_data(*gpu_, shape(), dx.on_gpu, add, dy.on_gpu, dz.on_gpu, y.on_gpu,
-                                        w_->on_gpu(), channel(6, true), channel(7, true), stats(true),
-                                        channel(2, true));
+                                        x.on_gpu, w_->on_gpu(), channel(6, true), channel(7, true),
+                                        stats(true), channel(2, true), input, scratch_->tensor().data);
     };
     if (shape().in_channels == 3) {
-        EXPECT_THROW(run(false), Error);
+        EXPECT_THROW(run(false, nullptr), Error);
         return;
     }
     for (const bool add : {true, false}) {
-        run(add);
+        run(add, nullptr);
         EXPECT_TRUE(dy.on_gpu.host().same_bits(expected_dy)) << "add " << add;
         std::memcpy(dx.cpu.tensor().data, old.tensor().data, old.tensor().bytes());
         conv2d_backward_data(cpu_, shape(), dx.cpu, add ? GradMode::accumulate : GradMode::overwrite,
                              expected_dy, w_->on_cpu());
         EXPECT_LT(dx.difference(), kOnceRounded) << "add " << add;
     }
+}
+
+// dz is to the bit what two calls make; sums are of another order.
+TEST_P(NarrowConv, ReducesOnTheWay) {
+    const Both dz = random(shape().y(), 1), y = random(shape().y(), 3), dy = random(shape().y(), 5),
+               x = random(shape().x(), 6), before = random(shape().x(), 7);
+    const Shape inputs{shape().in_channels};
+    const Both mean(*gpu_, Owned(DType::f32, inputs, 8)),
+        inv_std(*gpu_, Owned(DType::f32, inputs, 9, 0.25, 1)), dgamma(*gpu_, Owned(DType::f32, inputs)),
+        dbeta(*gpu_, Owned(DType::f32, inputs));
+    const Owned old(DType::bf16, shape().x(), 4);
+    const double rows = static_cast<double>(shape().x().count() / shape().in_channels);
+    for (const bool add : {true, false})
+        for (const bool relu : {true, false}) {
+            SCOPED_TRACE(::testing::Message() << "add " << add << ", ReLU " << relu);
+            const BatchNormStats of_input{mean.on_gpu, inv_std.on_gpu};
+            const InputReduction input{before.on_gpu, dgamma.on_gpu, dbeta.on_gpu, relu, of_input};
+            const auto run = [&](const test::OnGpu& dx, const InputReduction* reduction) {
+                cuda::narrow_conv_backward_data(*gpu_, shape(), dx, add, dy.on_gpu, dz.on_gpu, y.on_gpu,
+                                                x.on_gpu, w_->on_gpu(), channel(6, true), channel(7, true),
+                                                stats(true), channel(2, true), reduction,
+                                                scratch_->tensor().data);
+            };
+            const test::OnGpu at_once(*gpu_, old), separate(*gpu_, old);
+            if (shape().in_channels == 3) {
+                EXPECT_THROW(run(at_once, &input), Error);
+                continue;
+            }
+            run(at_once, &input);
+            const auto dgamma_at_once = dgamma.on_gpu.values(), dbeta_at_once = dbeta.on_gpu.values();
+            run(separate, nullptr);
+            batch_norm_backward_reduce(*gpu_, separate, dgamma.on_gpu, dbeta.on_gpu, separate,
+                                       relu ? x.on_gpu.tensor() : Tensor{}, before.on_gpu, of_input);
+            EXPECT_TRUE(at_once.host().same_bits(separate.host()));
+            for (std::size_t c = 0; c < dgamma_at_once.size(); ++c) {
+                EXPECT_NEAR(dbeta_at_once[c], dbeta.on_gpu.values()[c], kSums * std::sqrt(rows)) << c;
+                EXPECT_NEAR(dgamma_at_once[c], dgamma.on_gpu.values()[c], kSums * std::sqrt(rows)) << c;
+            }
+        }
 }
 
 // Sums of the parts against dw; bf16 enters as factors alone, so that float32 sums are what differs.

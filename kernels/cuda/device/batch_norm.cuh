@@ -74,6 +74,32 @@ __device__ inline void write_statistics(const StatisticsTargets& to, std::int64_
         static_cast<float>((1 - to.momentum) * old_var + to.momentum * (deviations / (rows - 1)));
 }
 
+/// Both sums of this thread's channel over all blocks of a tile. All threads of the block call it; valid
+/// where sums.segment == 0.
+__device__ inline void add_blocks(double (&total)[2], const SharedSums& sums, const Partials& partials,
+                                  int tile, int blocks) {
+    total[0] = total[1] = 0;
+#pragma unroll 8
+    for (int b = sums.first_block(blocks); b < sums.end_block(blocks); ++b) {
+        const std::int64_t at = partials.at(sums, tile, blocks, b);
+        total[0] += partials.first[at];
+        total[1] += partials.second[at];
+    }
+    sums.fold(total);
+}
+
+/// What batch_norm_backward_reduce() leaves, a channel.
+struct ReductionTargets {
+    const float* inv_std;
+    float *dgamma, *dbeta;
+
+    /// total: sums of dz and of dz * (y - mean).
+    __device__ void write(std::int64_t channel, const double (&total)[2]) const {
+        dbeta[channel] = static_cast<float>(total[0]);
+        dgamma[channel] = static_cast<float>(total[1] * static_cast<double>(inv_std[channel]));
+    }
+};
+
 /// What batch_norm_apply() reads.
 template <typename T>
 struct BatchNormForward {

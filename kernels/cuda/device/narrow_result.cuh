@@ -38,12 +38,20 @@ constexpr int staged_elements(int pixels) {
     return pixels * (NarrowTile<kOuter>::kColumns + kVector);
 }
 
+/// Stores what it is given.
+struct StoredAsIs {
+    struct Inputs {};
+    __device__ Inputs load(std::int64_t) const { return {}; }
+    __device__ uint4 value(const Inputs&, uint4 bytes) const { return bytes; }
+};
+
 /// Rounds the sums to bf16 and writes those of the strip's first `pixels` to [.., kOuter], from channel
-/// `first_channel`; by way of shared memory, so that global memory gets 16 bytes at a time. All threads call
-/// it.
-template <int kOuter, int kStep>
+/// `first_channel`; by way of shared memory, so that global memory gets 16 bytes at a time. These pass
+/// through `finish`, which may load(element) what else it needs first and makes the value() that is stored; a
+/// thread always handles the same channels. All threads call it.
+template <int kOuter, int kStep, typename Finish>
 __device__ void store_sums(bf16* to, const NarrowTarget<kStep>& target, int first_channel,
-                           NarrowSums<kOuter>& sums, int pixels, bf16* staged) {
+                           NarrowSums<kOuter>& sums, int pixels, bf16* staged, Finish& finish) {
     using Tile = NarrowTile<kOuter>;
     constexpr int kStride = Tile::kColumns + kVector, kVectors = Tile::kColumns / kVector;
     const NarrowPlace<kOuter> place;
@@ -62,12 +70,26 @@ __device__ void store_sums(bf16* to, const NarrowTarget<kStep>& target, int firs
                 if (pixel < pixels) memcpy(staged + pixel * kStride + place.column(n), &bits, sizeof(bits));
             }
     __syncthreads();
-    for (int at = static_cast<int>(threadIdx.x); at < pixels * kVectors; at += kNarrowThreads) {
-        const int pixel = at / kVectors, channel = at % kVectors * kVector;
-        const std::int64_t place_in_result = target(pixel);
-        if (place_in_result >= 0)
-            detail::store_16_bytes_globally(to + place_in_result * kOuter + first_channel + channel,
-                                            detail::load_16_bytes(staged + pixel * kStride + channel));
+    static_assert(kNarrowThreads % kVectors == 0);
+    constexpr int kBatch = 4, kStepPixels = kNarrowThreads / kVectors;
+    const int channel = static_cast<int>(threadIdx.x) % kVectors * kVector;
+    for (int begin = static_cast<int>(threadIdx.x) / kVectors; begin < pixels;
+         begin += kBatch * kStepPixels) {
+        std::int64_t element[kBatch];
+        typename Finish::Inputs inputs[kBatch];
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+            const int pixel = begin + i * kStepPixels;
+            const std::int64_t in_result = pixel < pixels ? target(pixel) : -1;
+            element[i] = in_result < 0 ? -1 : in_result * kOuter + first_channel + channel;
+            if (element[i] >= 0) inputs[i] = finish.load(element[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+            if (element[i] < 0) continue;
+            const uint4 bytes = detail::load_16_bytes(staged + (begin + i * kStepPixels) * kStride + channel);
+            detail::store_16_bytes_globally(to + element[i], finish.value(inputs[i], bytes));
+        }
     }
 }
 
