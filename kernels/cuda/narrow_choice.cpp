@@ -1,5 +1,9 @@
 #include "kernels/cuda/narrow_choice.h"
 
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
 #include "engine/cuda/capture.h"
 #include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/library_plans.h"
@@ -101,6 +105,14 @@ class Race {
     Trial x_, w_, y_, dz_, dy_, dw_, parts_, channels_, scratch_;
 };
 
+// QSTEP_OWN_CONVOLUTIONS: 1 all that can be, 0 none, otherwise the faster ones.
+std::optional<bool> forced_choice() {
+    const char* const value = std::getenv("QSTEP_OWN_CONVOLUTIONS");
+    const std::string_view wanted = value == nullptr ? "" : value;
+    if (wanted == "0" || wanted == "1") return wanted == "1";
+    return std::nullopt;
+}
+
 }  // namespace
 
 NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DType dtype) {
@@ -109,7 +121,11 @@ NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DTy
         Conv2dShape shape;
         std::int64_t dtype;
     };
+    const std::optional<bool> forced = forced_choice();
     return context.plans().get<NarrowChoice>(Key{shape, static_cast<std::int64_t>(dtype)}, [&] {
+        if (forced)
+            return std::make_shared<NarrowChoice>(
+                NarrowChoice{*forced, *forced && reads_a_layer(shape), *forced});
         if (context.numerics().deterministic)
             return std::make_shared<NarrowChoice>(NarrowChoice{true, reads_a_layer(shape), true});
         refuse_inside_capture(context, "chooses an algorithm for a convolution");

@@ -10,12 +10,13 @@ namespace qstep::cuda {
 struct NarrowChoice {
     bool forward;        // narrow_conv_forward() for the convolution and its statistics
     bool backward_data;  // narrow_conv_backward_data() for the gradient of the normalisation and the one of x
-    bool backward_weights;
+    bool backward_weights;  // narrow_conv_backward_weights()
 };
 
 /// For one shape and type in training; neither where the own kernels do not take it. The faster of both ways,
-/// timed once and kept; in deterministic runs always the own, which need no timing. The first call for a
-/// shape belongs to laying out, as that of conv_plan() does.
+/// timed once and kept; in deterministic runs always the own, which need no timing. Where the environment's
+/// QSTEP_OWN_CONVOLUTIONS is 1 or 0, all own kernels or none. The first call for a shape belongs to laying
+/// out, as that of conv_plan() does.
 NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DType dtype);
 
 }  // namespace qstep::cuda
