@@ -26,32 +26,26 @@ void load_matrices(unsigned (&to)[4], const void* row,
     warp_collective("ldmatrix", 0xffffffffu, 0, where);
 }
 
-inline float bf16_half(unsigned pair, int half) {
-    return std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xffff0000u);
-}
+/// What a lane brings to a product and takes from it.
+struct MatrixOperands {
+    float* sums;
+    const unsigned* a;
+    unsigned b[2];
+};
+/// The product of a warp, from and into what its 32 lanes have.
+void multiply_for_warp(const MatrixOperands* const (&lanes)[32]);
 
 /// sums [16,8] += a [16,16] * b [16,8], spread over the lanes as the instruction has it.
 inline void multiply_add(float (&sums)[4], const unsigned (&a)[4], unsigned b_low, unsigned b_high,
                          std::source_location where = std::source_location::current()) {
-    const int row = lane() / 4, column = 2 * (lane() % 4);
-    float left[2][16], right[2][16];
-    const auto take = [](float* to, std::uint64_t word) {
-        for (int half = 0; half < 2; ++half) {
-            to[half] = bf16_half(static_cast<unsigned>(word), half);
-            to[8 + half] = bf16_half(static_cast<unsigned>(word >> 32), half);
-        }
-    };
-    const auto pair = [](unsigned low, unsigned high) { return std::uint64_t{high} << 32 | low; };
-    for (int half = 0; half < 2; ++half) {
-        const auto words = warp_collective("mma", 0xffffffffu, pair(a[half], a[2 + half]), where);
-        for (int i = 0; i < 4; ++i) take(left[half] + 2 * i, words[4 * row + i]);
+    const MatrixOperands own{sums, a, {b_low, b_high}};
+    const auto values = warp_collective("mma", 0xffffffffu, to_word(&own), where);
+    if (lane() == 0) {
+        const MatrixOperands* lanes[32];
+        for (int i = 0; i < 32; ++i) lanes[i] = from_word<const MatrixOperands*>(values[i]);
+        multiply_for_warp(lanes);
     }
-    const auto words = warp_collective("mma", 0xffffffffu, pair(b_low, b_high), where);
-    for (int c = 0; c < 2; ++c)
-        for (int i = 0; i < 4; ++i) take(right[c] + 2 * i, words[4 * (column + c) + i]);
-    for (int half = 0; half < 2; ++half)
-        for (int c = 0; c < 2; ++c)
-            for (int k = 0; k < 16; ++k) sums[2 * half + c] += left[half][k] * right[c][k];
+    warp_collective("mma", 0xffffffffu, 0, where);  // nobody goes on without the result
 }
 
 }  // namespace emulation
