@@ -44,6 +44,7 @@ struct Normalisation {
 template <typename T, int kVector, bool kResidual, bool kRelu>
 __global__ void __launch_bounds__(kColumnThreads) apply_kernel(Columns columns, Normalisation<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float scale[kVector], shift[kVector];
     {
@@ -111,6 +112,7 @@ __device__ void backward_coefficients(float (&a)[kVector], float (&b)[kVector], 
 template <typename T, int kVector, bool kAccumulate>
 __global__ void __launch_bounds__(kColumnThreads) backward_apply_kernel(Columns columns, Backward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float a[kVector], b[kVector], c[kVector];
     backward_coefficients(a, b, c, data, place.channel);
