@@ -40,6 +40,7 @@ template <typename T, int kVector, bool kResidual, bool kRelu>
 __global__ void __launch_bounds__(kColumnThreads)
     apply_kernel(Columns columns, T* out, BatchNormForward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float scale[kVector], shift[kVector];
     forward_coefficients(scale, shift, data, place.channel);
@@ -68,6 +69,7 @@ template <typename T, int kVector, bool kAccumulate>
 __global__ void __launch_bounds__(kColumnThreads)
     backward_apply_kernel(Columns columns, T* dy, BatchNormBackward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float a[kVector], b[kVector], c[kVector];
     backward_coefficients(a, b, c, data, place.channel);

@@ -30,6 +30,7 @@ template <typename T, int kVector>
 __global__ void __launch_bounds__(kColumnThreads)
     statistics_kernel(Columns columns, const T* y, Partials partials, int* arrived, StatisticsTargets to) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     float sum[kVector] = {}, square_sum[kVector] = {};
     if (place.active) {
         const auto first = load<kVector>(y + place.first * columns.channels + place.channel);
@@ -128,6 +129,7 @@ template <typename T, int kVector, bool kRelu>
 __global__ void __launch_bounds__(kColumnThreads)
     backward_reduce_kernel(Columns columns, Gradients<T> data, Partials partials, int* arrived) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     float dbeta[kVector] = {}, centred[kVector] = {};
     if (place.active) reduce_rows<T, kVector, kRelu>(dbeta, centred, columns, place, data);
     const ColumnSums<kVector> sums(columns);

@@ -151,6 +151,7 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     bf16* const staged = pixels + window.pixels() * (Conv::kOut + kVector);
     const int part = static_cast<int>(blockIdx.x) % Product::Tile::kParts;
     const int strip = static_cast<int>(blockIdx.x) / Product::Tile::kParts;
+    wait_for_predecessor(part | strip | strips.first_row(strip));
     Product::Filters::load(filters, w, part);
     const int thread = static_cast<int>(threadIdx.x), channel = thread % (Conv::kOut / kVector) * kVector;
     constexpr int kBefore = kWindowBefore<Conv, true>;

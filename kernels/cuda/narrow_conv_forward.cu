@@ -132,8 +132,9 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     bf16* const pixels = filters + Product::Filters::kTotal;
     const int part = static_cast<int>(blockIdx.x) % Tile::kParts;
     const int strip = static_cast<int>(blockIdx.x) / Tile::kParts;
-    Product::Filters::load(filters, w, part);
     const int first_row = strips.first_row(strip) * Conv::kStride - Conv::kPad;
+    wait_for_predecessor(part | strip | first_row);
+    Product::Filters::load(filters, w, part);
     if constexpr (Conv::kIn == 3) {
         load_image_window(pixels, window, strips.image(strip), first_row, -Conv::kPad, x);
     } else if constexpr (kNormalise) {

@@ -203,6 +203,7 @@ __global__ void __launch_bounds__(kNarrowThreads)
     const Share share = Share::of<Tile>();
     const WeightsPlace<Conv> place(strips, window.wide);
     const int stage_elements = Tile::stage_elements(window);
+    wait_for_predecessor(place.left[0] | place.right[0]);
     const auto fetch = [&](int turn) {
         const int strip = share.part + turn * Tile::kParts;
         if (strip < count)

@@ -87,6 +87,7 @@ __global__ void __launch_bounds__(kThreads) make_copies_kernel(const __grid_cons
     auto* tile = dynamic_shared<float>();  // [count, taps]
     const Filters& filters = filters_of_block(table);
     const FilterTile at(filters);
+    wait_for_predecessor(at.elements | at.master | at.copy);
     for (int e = static_cast<int>(threadIdx.x); e < at.elements; e += kThreads)
         tile[e] = filters.master[at.master + e];
     __syncthreads();
@@ -114,6 +115,7 @@ __global__ void __launch_bounds__(kThreads) collect_kernel(const __grid_constant
     auto* tile = dynamic_shared<float>();  // [count, taps]
     const Filters& filters = filters_of_block(table);
     const FilterTile at(filters);
+    wait_for_predecessor(at.elements | at.master | at.copy);
     for (int e = static_cast<int>(threadIdx.x); e < at.elements; e += kThreads)
         tile[at.in_tile(e)] = sum_parts(filters, at, at.copy + at.in_copy(e));
     __syncthreads();

@@ -77,6 +77,8 @@ struct ColumnPlace {
         place.active = place.lane < columns.lanes && vector < columns.vectors;
         return place;
     }
+    /// All of them, for wait_for_predecessor().
+    __device__ std::int64_t indices() const { return lane | channel | first | end; }
 };
 
 /// Pairs of sums, one pair for each of some channels, that the threads of a block add up: which threads hold
