@@ -218,8 +218,10 @@ void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const
         const int elements =
             std::max(Product::Filters::kTotal + window.pixels() * (Conv::kPaddedIn + kVector),
                      staged_elements<Conv::kOut>(strips.rows * strips.width));
-        launch(context, "narrow_conv_forward",
-               from != nullptr ? forward_kernel<Conv, true> : forward_kernel<Conv, false>,
+        auto kernel = forward_kernel<Conv, false>;
+        if constexpr (Conv::kIn > 3)
+            if (from != nullptr) kernel = forward_kernel<Conv, true>;
+        launch(context, "narrow_conv_forward", kernel,
                {static_cast<std::int64_t>(strips.count()) * Product::Tile::kParts, kNarrowThreads,
                 static_cast<std::size_t>(elements) * sizeof(bf16)},
                strips, window, strips.count(), y.as<bf16>(), x.as<bf16>(), input,
