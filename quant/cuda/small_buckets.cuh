@@ -118,6 +118,8 @@ __device__ double quantize_slots(const Task& task, const Draws& draws, const Sin
     tile.load(task.in, slots, load_vectors, rest);
     const Extent extent =
         tile.template extent<!Algorithm::kSums>([](float x) { return Algorithm::projected(x); });
+    // In place one thread overwrites the element that all of the bucket's have read.
+    if constexpr (!Algorithm::kSums && !Where::kAll) __syncwarp();
     double sum = 0;
     if constexpr (Algorithm::kSums) sum = tile.sum([](float x) { return Algorithm::term(x); });
     auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);

@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "block.h"
+#include "races.h"
 #include "state.h"
 
 struct CUstream_st {
@@ -38,6 +39,7 @@ std::string run_blocks(const Launch& launch) {
     const Order order = order_setting();
     gridDim = launch.grid;
     blockDim = launch.block;
+    races::begin_launch();
     for (unsigned turn = 0; turn < launch.grid.x; ++turn) {
         blockIdx = dim3(order == Order::forward ? turn : launch.grid.x - 1 - turn, 0, 0);
         poison_shared(launch.shared_bytes);
