@@ -259,7 +259,6 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
                      layer == levels - 1);
     }
     const double least = s.next[n - 1] - s.squares[n - 1];
-    group.barrier();
     if (group.rank() == 0) {
         auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;

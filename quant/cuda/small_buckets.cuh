@@ -171,6 +171,8 @@ constexpr bool kWholeTiles = !Sink::kCodes && Tile::kQuads > 1;
 
 template <typename Tile, typename Sink>
 __device__ bool fills_tiles(const Task& task, const Sink& sink) {
+    // A thread then has one bucket, and its table one content.
+    static_assert(kTileThreads<Tile> / Tile::kThreads * Tile::kCapacity == kChunk);
     const std::int64_t end = (blockIdx.x + std::int64_t{1}) * task.buckets.buckets_per_run();
     return task.buckets.size == Tile::kCapacity && end * Tile::kCapacity <= task.buckets.elements &&
            task.vectors && sink.vectors();
