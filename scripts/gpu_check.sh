@@ -33,6 +33,7 @@ parts=(
     "one_step_alexnet 540 the same of AlexNet"
     "one_step_simple 540 the same of the small network"
     "eager_captured 300 eager steps against captured ones"
+    "early_start 300 steps whose kernels start before the one before has ended against steps whose do not, and both times"
     "memcheck_kernels 540 compute-sanitizer's memcheck on the own kernels"
     "memcheck_codecs 540 the same on the codecs"
     "racecheck_kernels 540 compute-sanitizer's racecheck on the own kernels"

@@ -9,7 +9,7 @@ namespace races {
 
 void begin_launch() {}
 void begin_block() {}
-void begin_thread() {}
+void resume() {}
 void pause() {}
 void arrive_at_block_barrier() {}
 void pass_block_barrier() {}

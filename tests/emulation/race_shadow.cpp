@@ -85,11 +85,11 @@ Shadow::Page* Shadow::page_of(std::uintptr_t address) {
     return recent.page;
 }
 
-void Shadow::split_cells(Page& page) {
-    std::vector<Cell> cells(kPageBytes);
-    for (std::size_t byte = 0; byte < cells.size(); ++byte) cells[byte] = page.cells[byte / page.unit];
+void Shadow::split_cells(Page& page, unsigned unit) {
+    std::vector<Cell> cells(kPageBytes / unit);
+    for (std::size_t at = 0; at < cells.size(); ++at) cells[at] = page.cells[at * unit / page.unit];
     page.cells = std::move(cells);
-    page.unit = 1;
+    page.unit = unit;
 }
 
 bool Shadow::note(const Order& order, const Trace& now, Access kind, std::uintptr_t address,
@@ -99,7 +99,7 @@ bool Shadow::note(const Order& order, const Trace& now, Access kind, std::uintpt
         const std::uintptr_t start = address / kPageBytes * kPageBytes,
                              stop = std::min(end, start + kPageBytes);
         if (Page* const page = page_of(address)) {
-            if ((address | stop) % page->unit != 0) split_cells(*page);
+            if ((address | stop) % page->unit != 0) split_cells(*page, (address | stop) % 2 != 0 ? 1 : 2);
             for (std::uintptr_t at = address; at < stop; at += page->unit)
                 if (note_in(page->cells[(at - start) / page->unit], order, now, kind, page->in_shared, race))
                     return true;

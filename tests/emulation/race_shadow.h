@@ -44,7 +44,7 @@ class Shadow {
     static constexpr std::uintptr_t kPageBytes = 4096;
     struct Page {
         bool in_shared;
-        unsigned unit;  // bytes of a cell: 4, or 1 from the first access on that is no whole words
+        unsigned unit;  // bytes of a cell: 4, or fewer from the first access on that is no whole words
         std::vector<Cell> cells;
     };
     struct Lookup {
@@ -54,7 +54,7 @@ class Shadow {
 
     /// The page of an address; null: is not watched.
     Page* page_of(std::uintptr_t address);
-    static void split_cells(Page& page);
+    static void split_cells(Page& page, unsigned unit);
 
     std::unordered_map<std::uintptr_t, std::unique_ptr<Page>> pages_;
     std::array<Lookup, 256> recent_;

@@ -66,12 +66,6 @@ std::string in_words(const Stretch& stretch, Access kind, std::uint32_t place, b
                        kVerbs[static_cast<int>(kind)], in_words(place));
 }
 
-/// Goes on with the thread that threadIdx names.
-void resume() {
-    watch().order.set_running(threadIdx.x);
-    watching = watch().found.empty();
-}
-
 }  // namespace
 
 void begin_launch() {
@@ -84,8 +78,9 @@ void begin_block() {
     watch().order.begin_block(blockIdx.x, blockDim.x);
 }
 
-void begin_thread() {
-    resume();
+void resume() {
+    watch().order.set_running(threadIdx.x);
+    watching = watch().found.empty();
 }
 
 void pause() {

@@ -16,8 +16,8 @@ namespace emulation::races {
 void begin_launch();
 /// blockIdx and blockDim are those of the block.
 void begin_block();
-/// threadIdx is the thread's; from here on its accesses are watched.
-void begin_thread();
+/// From here on accesses are watched, those of the thread that threadIdx names.
+void resume();
 /// From here on accesses are those of the emulation.
 void pause();
 
