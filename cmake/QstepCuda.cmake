@@ -4,9 +4,14 @@
 #   EMULATED  the same kernels on the CPU, through tests/emulation, for tests: slow, and exact about misuse
 set(QSTEP_CUDA OFF CACHE STRING "CUDA backend: OFF, ON or EMULATED")
 set_property(CACHE QSTEP_CUDA PROPERTY STRINGS OFF ON EMULATED)
+option(QSTEP_FIND_RACES "Let the emulation report accesses of a kernel's threads that nothing orders" OFF)
 
 if(QSTEP_CUDA STREQUAL "EMULATED")
     target_compile_definitions(qstep_options INTERFACE QSTEP_WITH_CUDA QSTEP_EMULATED_CUDA)
+    if(QSTEP_FIND_RACES)
+        # Calls tests/emulation/race_hooks.cpp before each access; ThreadSanitizer's own library is not linked.
+        target_compile_options(qstep_options INTERFACE -fsanitize=thread)
+    endif()
 elseif(QSTEP_CUDA)
     if(NOT CMAKE_CUDA_ARCHITECTURES)
         set(CMAKE_CUDA_ARCHITECTURES "80-real;90")

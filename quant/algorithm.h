@@ -6,7 +6,7 @@
 //   Fit                             what rounding needs to know; has `bool finite`
 //   measure(group, x, n)            of a bucket or a chunk
 //   fit(group, fit, measure, x, n, context)
-//                                   sets `fit` by rank 0 or by all; x: the whole bucket
+//                                   sets `fit` by rank 0 or by all, and need not wait; x: the whole bucket
 //   with_rounder(fit, f)            f(rounder); returns what f does
 //     rounder(x, word, code)        sets `code`, returns the element's share of the variance, a float or a
 //                                   double; no branches

@@ -101,7 +101,6 @@ struct Hadamard {
                                                     std::int64_t pitch, std::int64_t column, float* strip) {
         const auto place = [=](std::int64_t i) { return i / kStrip * pitch + column + i % kStrip; };
         group.for_each(rows * kStrip, [=](std::int64_t i) { strip[i] = y[place(i)]; });
-        group.barrier();
         group.walsh_hadamard(strip, rows * kStrip, kStrip);
         group.for_each(rows * kStrip, [=](std::int64_t i) { y[place(i)] = strip[i]; });
         group.barrier();
@@ -113,7 +112,6 @@ struct Hadamard {
                                                   std::int64_t padded, const Parameters& parameters,
                                                   const Scale& scale, const Signs& signs) {
         load(group, y, padded, x, n, scale, signs);
-        group.barrier();
         group.walsh_hadamard(y, padded, 1);
         return Standard::fit_of(Standard::measure(group, y, padded), padded, parameters);
     }
@@ -127,7 +125,6 @@ struct Hadamard {
         if (!scaling.finite) return fill_not_a_number(group, out, n);
         const Standard::Fit fit = rotate(group, x, n, y, padded, parameters, scaling, signs);
         const double spread = round_to_values<Standard>(group, fit, y, y, padded, draws);
-        group.barrier();
         group.walsh_hadamard(y, padded, 1);
         store(group, out, y, n, scaling, signs);
         return spread * scaling.variance;

@@ -127,7 +127,6 @@ struct SmartHistogram : Smart {
         if (!extent.finite || extent.low == extent.high) {
             write_points(group, fit, 1, [=](std::int64_t) { return extent.low; });
             if (group.rank() == 0) fit.finite = extent.finite;
-            group.barrier();
             return;
         }
         const auto s = Scratch::at(context.scratch, context.parameters.levels);

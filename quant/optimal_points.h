@@ -181,7 +181,11 @@ QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& la
                                        layer.position((from + block) * kBlock + kBlock - 1, step), rounds);
         },
         [=](Index block, Index lane) { return layer.target(position(block, lane)); },
-        [=](Index block, Index lane, Index i, double cost) { layer.settle(position(block, lane), i, cost); });
+        [=](Index block, Index lane, Index i, double cost) {
+            // Of those that are the last position only the first settles it.
+            if (kAdjacent || ((from + block) * kBlock + lane) * step < layer.n)
+                layer.settle(position(block, lane), i, cost);
+        });
     group.barrier();
 }
 
@@ -255,7 +259,6 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
                      layer == levels - 1);
     }
     const double least = s.next[n - 1] - s.squares[n - 1];
-    group.barrier();
     if (group.rank() == 0) {
         auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;

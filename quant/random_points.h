@@ -17,7 +17,6 @@ struct RandomPoints : Smart {
                                       std::int64_t, const FitContext& context) {
         if (!extent.finite) {
             if (group.rank() == 0) fit.finite = false;
-            group.barrier();
             return;
         }
         const std::int64_t levels = context.parameters.levels, inner = levels - 2;

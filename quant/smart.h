@@ -98,7 +98,6 @@ struct Smart {
                                       std::int64_t n, const FitContext& context) {
         if (!extent.finite) {
             if (group.rank() == 0) fit.finite = false;
-            group.barrier();
             return;
         }
         const std::int64_t candidates = context.candidates, count = candidates + 2;
@@ -122,7 +121,6 @@ struct Smart {
             keys[0] = key_of(extent.low);
             keys[count - 1] = key_of(extent.high);
         }
-        group.barrier();
         group.sort(inner, spare, candidates);
         // A whole bucket has its min and max among the candidates.
         const bool whole = candidates == n;
@@ -149,7 +147,7 @@ struct Smart {
         write_points(group, fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
     }
 
-    /// Drops repetitions of the ascending value(0 .. count) and lays out the tables; a barrier behind.
+    /// Drops repetitions of the ascending value(0 .. count) and lays out the tables.
     template <typename Group, typename F>
     static QSTEP_HOST_DEVICE void write_points(Group& group, Fit& fit, std::int64_t count, F value) {
         if (group.rank() == 0) {
@@ -172,7 +170,6 @@ struct Smart {
             search[i] = i < kept ? points[i] : std::numeric_limits<float>::infinity();
         });
         group.for_each(kMaxLevels + 1 - kept, [=](std::int64_t i) { points[kept + i] = last; });
-        group.barrier();
     }
 
     struct Point {

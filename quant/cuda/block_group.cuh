@@ -48,7 +48,8 @@ class BlockGroup {
     static constexpr int kMaxThreads = 1024;
     using Index = int;
 
-    /// Shared memory of the group, `QSTEP_SHARED BlockGroup::Storage storage;` in the kernel.
+    /// Shared memory of the group, `QSTEP_SHARED BlockGroup::Storage storage;` in the kernel. An operation
+    /// may leave while others still read its results here: all that write them wait first.
     struct Storage {
         double lanes[kSumLanes];
         float low[kMaxThreads / kWarp], high[kMaxThreads / kWarp];
@@ -99,7 +100,6 @@ class BlockGroup {
             high = fmaxf(high, storage_.high[other]);
             largest = storage_.largest[other] > largest ? storage_.largest[other] : largest;
         }
-        __syncthreads();
         // + 0 turns -0 into +0: which zero wins depends on the order.
         return {low + 0.0f, high + 0.0f, largest < 0x7f800000u};
     }
@@ -234,7 +234,6 @@ class BlockGroup {
 #pragma unroll 8
             for (int i = 0; i < count; ++i) total += storage_.lanes[i];
         }
-        __syncthreads();
         return total;
     }
 
@@ -336,9 +335,7 @@ class BlockGroup {
             if (rank_ == 0) storage_.lanes[0] = total;
         }
         __syncthreads();
-        const double total = storage_.lanes[0];
-        __syncthreads();
-        return total;
+        return storage_.lanes[0];
     }
 
     /// log2(kCount) stages from h on, and a barrier.

@@ -83,7 +83,6 @@ static __global__ void __launch_bounds__(kBlockThreads)
     if (!scale.finite) return;
     auto* y = qstep::cuda::dynamic_shared<float>();
     Hadamard::load(group, y, kChunk, task.in + piece.begin, piece.n, scale, piece.signs(task));
-    group.barrier();
     group.walsh_hadamard(y, kChunk, 1);
     group.for_each(kChunk, [=](std::int64_t i) { piece.rotated[i] = y[i]; });
 }
@@ -139,14 +138,13 @@ __global__ void __launch_bounds__(kBlockThreads)
         spread = sink.template round<Standard>(group, fit, piece.bucket, within, y, kChunk, draws);
     } else {
         spread = round_to_values<Standard>(group, fit, y, y, kChunk, draws);
-        group.barrier();
         group.walsh_hadamard(y, kChunk, 1);
         group.for_each(kChunk, [=](std::int64_t i) { piece.rotated[i] = y[i]; });
     }
     if (group.rank() == 0) memory.spreads[piece.number] = spread;
 }
 
-/// y[0..n) = values of the codes from `within` on; a barrier behind.
+/// y[0..n) = values of the codes from `within` on.
 __device__ inline void decode_rotated(const BlockGroup& group, const DeviceStream& stream,
                                       std::int64_t bucket, std::int64_t within, float* y, std::int64_t n) {
     const Standard::Decoder decoder(stream.header(bucket) + 1, stream.parameters);
@@ -156,7 +154,6 @@ __device__ inline void decode_rotated(const BlockGroup& group, const DeviceStrea
         stream.unpack(bucket, within + 8 * at, count, index);
         for (int c = 0; c < count; ++c) y[8 * at + c] = decoder.value(decoder.code(index[c]));
     });
-    group.barrier();
 }
 
 /// Decodes and begins to transform back. Dynamic shared memory: a chunk.

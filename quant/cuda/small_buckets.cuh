@@ -118,6 +118,8 @@ __device__ double quantize_slots(const Task& task, const Draws& draws, const Sin
     tile.load(task.in, slots, load_vectors, rest);
     const Extent extent =
         tile.template extent<!Algorithm::kSums>([](float x) { return Algorithm::projected(x); });
+    // In place one thread overwrites the element that all of the bucket's have read.
+    if constexpr (!Algorithm::kSums && !Where::kAll) __syncwarp();
     double sum = 0;
     if constexpr (Algorithm::kSums) sum = tile.sum([](float x) { return Algorithm::term(x); });
     auto fit = Algorithm::fit_of(Algorithm::measure_of(extent, sum), n, task.parameters);
@@ -169,6 +171,8 @@ constexpr bool kWholeTiles = !Sink::kCodes && Tile::kQuads > 1;
 
 template <typename Tile, typename Sink>
 __device__ bool fills_tiles(const Task& task, const Sink& sink) {
+    // A thread then has one bucket, and its table one content.
+    static_assert(kTileThreads<Tile> / Tile::kThreads * Tile::kCapacity == kChunk);
     const std::int64_t end = (blockIdx.x + std::int64_t{1}) * task.buckets.buckets_per_run();
     return task.buckets.size == Tile::kCapacity && end * Tile::kCapacity <= task.buckets.elements &&
            task.vectors && sink.vectors();

@@ -32,10 +32,9 @@ class ValueTable {
         }
     };
 
-    /// Written by the first threads of a bucket; all threads of the warp take part.
+    /// Written by the first threads of a bucket, once; all threads of the warp take part.
     template <typename Decoder>
     __device__ void fill(const Decoder& decoder, int thread) const {
-        __syncwarp();
         if (thread < kLevels)
             values_[thread] = decoder.value(Decoder::code(static_cast<std::uint32_t>(thread)));
         __syncwarp();

@@ -29,6 +29,11 @@ TEST_F(CudaCodecs, HistogramSmartHasTheBitsOfTheCpu) {
         expect_same(solved_by(Solver::histogram, 3000, levels), gradient_like(7000));
 }
 
+TEST_F(CudaCodecs, SmartFitsMoreBucketsThanItHasMemoryFor) {
+    // With 256 levels a fit takes too much for shared memory, so a block fits several buckets in turn.
+    expect_same(solved_by(Solver::histogram, 16, 256), gradient_like(16 * 270));
+}
+
 TEST_F(CudaCodecs, HistogramSmartTakesOddBuckets) {
     constexpr float kLargest = std::numeric_limits<float>::max();
     constexpr float kInfinity = std::numeric_limits<float>::infinity();

@@ -84,6 +84,16 @@ TEST_F(CudaStreams, OfSmartHaveTheBytesOfTheCpu) {
         ASSERT_EQ(stream_difference(settings_of(CodecKind::smart, 60, levels), gradient_like(130)), "");
 }
 
+// So many that threads and blocks take several in turn.
+TEST_F(CudaStreams, OfManyBucketsHaveTheBytesOfTheCpu) {
+    for (const CodecKind kind : {CodecKind::standard, CodecKind::qsgd, CodecKind::hadamard})
+        for (const std::int64_t bucket : {13, 300})
+            ASSERT_EQ(stream_difference(settings_of(kind, bucket), gradient_like(300 * 70)), "");
+    CodecSettings settings = settings_of(CodecKind::smart, 16, 256);
+    settings.solver = Solver::histogram;
+    ASSERT_EQ(stream_difference(settings, gradient_like(16 * 270)), "");
+}
+
 TEST_F(CudaStreams, OfFloatsHaveTheBytesOfTheCpu) {
     for (const std::int64_t n : {1, 3, 8192, 8195})
         ASSERT_EQ(stream_difference(settings_of(CodecKind::none), gradient_like(n)), "");

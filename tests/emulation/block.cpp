@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "races.h"
 #include "state.h"
 
 namespace emulation {
@@ -48,6 +49,7 @@ std::string BlockRunner::run(int threads, Order order, bool early, const std::fu
     if (order == Order::shuffled) std::shuffle(order_.begin(), order_.end(), std::mt19937(blockIdx.x));
     turns_.assign(order_.begin(), order_.end());
 
+    races::begin_block();
     take_turn();
     scheduler_ = thread_flow();
     resume_current(scheduler_);
@@ -55,6 +57,7 @@ std::string BlockRunner::run(int threads, Order order, bool early, const std::fu
     // Where a thread never came to its end its stack is simply taken from it.
     stacks_.reclaim_all();
     if (misuse_.empty() && done_ < count_) misuse_ = describe_waiting();
+    if (misuse_.empty()) misuse_ = races::found();
     if (misuse_.empty()) misuse_ = describe_hasty();
     return misuse_;
 }
@@ -69,7 +72,9 @@ void BlockRunner::run_threads() {
     const Flow own = threads_[static_cast<std::size_t>(current_)].flow;
     for (;;) {
         enter(current_);
+        races::resume();
         (*body_)();
+        races::pause();
         threads_[static_cast<std::size_t>(current_)].state = State::done;
         ++done_;
         if (!take_turn()) leave();
@@ -202,20 +207,36 @@ void BlockRunner::leave() {
 }
 
 void block_barrier(std::source_location where) {
+    races::arrive_at_block_barrier();
     block_runner().block_barrier("__syncthreads", where);
+    races::pass_block_barrier();
 }
 
 void wait_for_predecessor() {
+    races::pause();
     show_device_memory();
     block_runner().wait_for_predecessor();
+    races::resume();
 }
 
 int counting_barrier(bool predicate, std::source_location where) {
-    return block_runner().counting_barrier(predicate, where);
+    races::arrive_at_block_barrier();
+    const int sum = block_runner().counting_barrier(predicate, where);
+    races::pass_block_barrier();
+    return sum;
 }
 
 WarpValues warp_collective(const char* name, unsigned mask, std::uint64_t value, std::source_location where) {
-    return block_runner().warp_collective(name, mask, value, where);
+    races::pause();
+    const WarpValues values = block_runner().warp_collective(name, mask, value, where);
+    races::pass_warp_collective(false);
+    return values;
+}
+
+void warp_barrier(unsigned mask, std::source_location where) {
+    races::pause();
+    block_runner().warp_collective("__syncwarp", mask, 0, where);
+    races::pass_warp_collective(true);
 }
 
 }  // namespace emulation

@@ -80,5 +80,6 @@ class BlockRunner {
 BlockRunner& block_runner();
 /// Gives the next block this much dynamic shared memory.
 void poison_shared(std::size_t bytes);
+bool is_dynamic_shared(std::uintptr_t address);
 
 }  // namespace emulation

@@ -37,4 +37,9 @@ void poison_shared(std::size_t bytes) {
     if (bytes_of_block > 0) std::memset(dynamic_shared(), 0xff, bytes_of_block);
 }
 
+bool is_dynamic_shared(std::uintptr_t address) {
+    const auto end = reinterpret_cast<std::uintptr_t>(end_of_shared());
+    return address < end && address >= end - kMost;
+}
+
 }  // namespace emulation

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "block.h"
+#include "races.h"
 #include "state.h"
 
 struct CUstream_st {
@@ -53,6 +54,7 @@ std::string run_blocks(const Launch& launch, const std::string& name) {
     const EarlyStart start(launch, name);
     gridDim = launch.grid;
     blockDim = launch.block;
+    races::begin_launch();
     for (unsigned turn = 0; turn < launch.grid.x; ++turn) {
         blockIdx = dim3(order == Order::forward ? turn : launch.grid.x - 1 - turn, 0, 0);
         poison_shared(launch.shared_bytes);

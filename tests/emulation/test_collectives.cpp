@@ -111,8 +111,11 @@ TEST_F(EmulatedCollectives, AMissingBarrierShowsInSomeOrder) {
     auto* out = allocate<int>(kThreads);
     const auto right = [&](bool with_barrier, const char* order) {
         run_in_order(order);
-        cuda::launch(context_, "neighbour", neighbour_kernel, {1, kThreads, kThreads * sizeof(int)}, out,
-                     with_barrier);
+        if (message_of([&] {
+                cuda::launch(context_, "neighbour", neighbour_kernel, {1, kThreads, kThreads * sizeof(int)},
+                             out, with_barrier);
+            }) != "no error")
+            return false;  // where races are looked for
         const std::vector<int> got = download(out, kThreads);
         for (int i = 0; i < kThreads; ++i)
             if (got[static_cast<std::size_t>(i)] != (i + 1) % kThreads) return false;

@@ -51,7 +51,7 @@ __device__ inline bool last_to_arrive(int* arrived, int blocks) {
     __syncthreads();
     if (threadIdx.x == 0) {
         is_last = atomicAdd(arrived, 1) == blocks - 1;
-        if (is_last) *arrived = 0;
+        if (is_last) atomicExch(arrived, 0);
     }
     __syncthreads();
     if (is_last) __threadfence();

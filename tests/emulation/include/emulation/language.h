@@ -69,6 +69,11 @@ namespace emulation {
 using WarpValues = const std::uint64_t*;
 void block_barrier(std::source_location where);
 WarpValues warp_collective(const char* name, unsigned mask, std::uint64_t value, std::source_location where);
+/// The only one that orders the lanes' accesses to memory.
+void warp_barrier(unsigned mask, std::source_location where);
+/// For builds that look for races; others do nothing here.
+void atomic_access(const void* address, std::size_t bytes);
+void device_fence();
 /// A barrier that also counts the threads where `predicate` holds.
 int counting_barrier(bool predicate, std::source_location where);
 void* dynamic_shared();
@@ -87,10 +92,20 @@ T from_word(std::uint64_t word) {
     std::memcpy(&value, &word, sizeof value);
     return value;
 }
+// The accesses of an atomic operation are not watched one by one.
 template <class T>
-T exchange(T* address, T value) {
-    const T old = *address;
+__attribute__((no_sanitize("thread"))) T load_of_atomic(const T* address) {
+    return *address;
+}
+template <class T>
+__attribute__((no_sanitize("thread"))) void store_of_atomic(T* address, T value) {
     *address = value;
+}
+template <class T, class F>
+__forceinline__ T atomically(T* address, F next) {
+    atomic_access(address, sizeof(T));
+    const T old = load_of_atomic(address);
+    store_of_atomic(address, static_cast<T>(next(old)));
     return old;
 }
 inline int lane() {
@@ -113,7 +128,7 @@ inline int __syncthreads_count(int predicate, std::source_location where = std::
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu,
                        std::source_location where = std::source_location::current()) {
-    emulation::warp_collective("__syncwarp", mask, 0, where);
+    emulation::warp_barrier(mask, where);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source,
@@ -167,33 +182,35 @@ inline int __all_sync(unsigned mask, int predicate,
 }
 
 template <class T>
-T atomicAdd(T* address, std::type_identity_t<T> value) {
-    return emulation::exchange(address, static_cast<T>(*address + value));
+__forceinline__ T atomicAdd(T* address, std::type_identity_t<T> value) {
+    return emulation::atomically(address, [=](T old) { return old + value; });
 }
 template <class T>
-T atomicMax(T* address, std::type_identity_t<T> value) {
-    return emulation::exchange(address, std::max(*address, value));
+__forceinline__ T atomicMax(T* address, std::type_identity_t<T> value) {
+    return emulation::atomically(address, [=](T old) { return std::max(old, value); });
 }
 template <class T>
-T atomicMin(T* address, std::type_identity_t<T> value) {
-    return emulation::exchange(address, std::min(*address, value));
+__forceinline__ T atomicMin(T* address, std::type_identity_t<T> value) {
+    return emulation::atomically(address, [=](T old) { return std::min(old, value); });
 }
 template <class T>
-T atomicExch(T* address, std::type_identity_t<T> value) {
-    return emulation::exchange(address, value);
+__forceinline__ T atomicExch(T* address, std::type_identity_t<T> value) {
+    return emulation::atomically(address, [=](T) { return value; });
 }
 template <class T>
-T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
-    return emulation::exchange(address, *address == expected ? value : *address);
+__forceinline__ T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
+    return emulation::atomically(address, [=](T old) { return old == expected ? value : old; });
 }
-inline unsigned atomicInc(unsigned* address, unsigned last) {
-    return emulation::exchange(address, *address >= last ? 0u : *address + 1);
+__forceinline__ unsigned atomicInc(unsigned* address, unsigned last) {
+    return emulation::atomically(address, [=](unsigned old) { return old >= last ? 0u : old + 1; });
+}
+inline void __threadfence() {
+    emulation::device_fence();
 }
 inline void cudaGridDependencySynchronize() {
     emulation::wait_for_predecessor();
 }
 inline void cudaTriggerProgrammaticLaunchCompletion() {}
-inline void __threadfence() {}
 inline void __threadfence_block() {}
 
 template <class T>
