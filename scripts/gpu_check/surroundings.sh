@@ -29,7 +29,11 @@ cuda_folders() {
     for folder in "${folders[@]}"; do [ ! -d "$folder" ] || [ -e "$folder/libcublasLt.so.13" ] || echo "$folder"; done
 }
 
-libraries() { echo "$unpacked/lib:$(cuda_folders | paste -sd: -)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; }
+libraries() {
+    # The folders are looked for once.
+    local folders="${GPU_CHECK_CUDA_FOLDERS-$(cuda_folders)}"
+    echo "$unpacked/lib:$(paste -sd: - <<<"$folders")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+}
 
 # find_start PROGRAM: sets `start`, the command that runs it with the bundle's libraries; also with its C library where
 # the machine's is too old.
