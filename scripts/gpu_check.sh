@@ -187,6 +187,7 @@ for entry in "${chosen[@]}"; do
     fi
     echo "== $name: $what (at most $limit s, at $SECONDS s)"
     started=$SECONDS
+    : >"$results/$name.log"
     GPU_CHECK_LIMIT="$limit" timeout --kill-after=10 "$limit" bash "$self" --part "$name" >"$results/$name.log" 2>&1 &
     pid=$!
     tail -n +1 -f -s 0.2 --pid="$pid" "$results/$name.log"

@@ -40,7 +40,10 @@ TOLERANCES = {"logits": 1e-4, "loss": 1e-5, "gradient": 1e-2, "tensor": 3e-2}
 # rounding, another order of sums) stray by the same and independently. On the CPU the third step of ResNet-20 strays
 # by 0.6 % in all gradients, 6 % in the median tensor and 22 % in the farthest; the first of simple by 9, 11 and 19 %.
 # tf32 has 10 bits, so an eighth of the decisions, and gradients go with the root of their number: 0.35 of bf16's stray
-# is to be expected, of which twice as much is allowed too. What is added is for tensors that hardly stray.
+# is to be expected, of which twice as much is allowed too. What is added is for tensors that hardly stray. A decision
+# behind a layer moves all of its gradient, so by luck one tensor strays little where its neighbours do (in simple's first
+# step the second linear layer's bias by 1.6 % on the CPU, and by 7 % where biases are added behind the rounding): of
+# gradients the yardstick is the whole gradient's where that is longer.
 STRAYS = {"bf16": (2.0, 1e-2), "tf32": (0.7, 2e-3)}
 
 
@@ -152,7 +155,8 @@ def compare_steps(first, second, strays, precision):
         if precision == "fp32":
             return TOLERANCES.get(name, TOLERANCES["gradient" if name == "all gradients" else "tensor"])
         factor, least = STRAYS[precision]
-        return factor * strays[name] + least
+        shared = strays["all gradients"] if name.startswith("grad.") else 0
+        return factor * max(strays[name], shared) + least
 
     found = distances(first, second)
     line = f"  all gradients {found['all gradients']:.2e}"
