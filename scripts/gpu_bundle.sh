@@ -69,7 +69,7 @@ while read -r library; do
 done < <(find "$payload/apps" "$payload/tests" -type f -exec ldd {} + |
     sed -nE 's/.*=> (\/[^ ]+) .*/\1/p; s/^[[:space:]]*(\/[^ ]*ld-linux[^ ]*) .*/\1/p' | sort -u)
 # cuDNN opens its parts when it starts, and they want this one.
-zlib="$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | sed -nE 's/.*libz\.so\.1 .*x86-64.*=> (.*)/\1/p' | head -1)"
+zlib="$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | awk '/libz\.so\.1 .*x86-64/ { found = $NF } END { print found }')"
 [ -z "$zlib" ] || cp -L "$zlib" "$payload/lib/libz.so.1"
 
 cp "$root"/scripts/gpu_{compare_steps,goals}.py "$payload/scripts/"

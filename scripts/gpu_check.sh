@@ -94,7 +94,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 for name in ${only//,/ }; do
-    printf '%s\n' "${parts[@]}" | grep -q "^$name " || { say "there is no part '$name'." && exit 2; }
+    # No pipe: grep would leave while printf still writes.
+    [[ " ${parts[*]%% *} " == *" $name "* ]] || { say "there is no part '$name'." && exit 2; }
 done
 
 if [ -n "$budget" ] && ! [[ "$budget" =~ ^[1-9][0-9]*$ ]]; then say "--budget takes seconds, not '$budget'." && exit 2; fi

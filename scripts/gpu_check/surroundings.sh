@@ -67,7 +67,7 @@ started_by() {
 train="$unpacked/apps/cifar_train"
 need_program() { [ -x "$1" ] || skip "the bundle has no $(basename "$1")"; }
 need_python() { python -c 0 2>/dev/null || skip "no python3"; }
-need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || [ -e /dev/nvidia0 ] || skip "no GPU"; }
+need_gpu() { [[ "$(nvidia-smi -L 2>/dev/null)" == *GPU* ]] || [ -e /dev/nvidia0 ] || skip "no GPU"; }
 
 # The folder with CIFAR-10's binary files, unpacked if it came in a pack; nothing where there is none.
 cifar10() {
