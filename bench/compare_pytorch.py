@@ -147,7 +147,7 @@ def print_report(ours, result, ratios, output):
         print(f"{result['peer']} takes {ratio['median']:.2f} times as long as Qstep ({ratio['min']:.2f}–"
               f"{ratio['max']:.2f} over {rounds} rounds)")  # fmt: skip
     if plain:
-        print(f"{plain['peer']} takes {plain['median']:.2f} times as long as Qstep with one")
+        print(f"{plain['peer']} takes {plain['median']:.2f} times as long as Qstep with its codec")
     print(f"written: {output}")
 
 

@@ -68,6 +68,7 @@ tests() {
     local cases skips pieces
     need_gpu && need_program "$unpacked/tests/$1"
     in_pieces "$1" "$2" || return 1
+    if [ "$pieces" -eq 0 ]; then echo "not one of $2 pieces ended in time" && return 124; fi
     # A few cases need no GPU, and a few need two or an emulated one.
     if [ "$cases" -le "$skips" ]; then echo "$cases cases ran, $skips were skipped: the tests see no GPU" && return 1; fi
     echo "$cases cases passed, $skips were skipped, $pieces of $2 pieces"
@@ -203,7 +204,7 @@ sanitize() {
     checker="$(sanitizer)"
     [ -n "$checker" ] || skip "no compute-sanitizer"
     in_pieces "$2" 16 "$checker" --tool "$1" --error-exitcode 1 || return 1
-    if [ "$cases" -eq 0 ]; then echo "no case ran to its end" && return 1; fi
+    if [ "$pieces" -eq 0 ]; then echo "not one of 16 pieces ended in time" && return 124; fi
     echo "$1 found nothing in $cases cases, $pieces of 16 pieces"
 }
 memcheck_kernels() { sanitize memcheck test_cuda_kernels; }
