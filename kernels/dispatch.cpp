@@ -99,13 +99,19 @@ void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const
     return QSTEP_ON_DEVICE(context, conv2d_forward_statistics, shape, y, x, w, stats, parameters);
 }
 
+void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                                const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
+                                const BatchNormParameters& parameters) {
+    return QSTEP_ON_DEVICE(context, conv2d_forward_normalising, shape, y, x, from, w, stats, parameters);
+}
+
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
                                         GradMode dx_mode, const Tensor& dw, const Tensor& dz, const Tensor& y,
                                         const Tensor& x, const Tensor& w, const Tensor& dgamma,
-                                        const Tensor& dbeta, const BatchNormStats& stats,
-                                        const Tensor& gamma) {
+                                        const Tensor& dbeta, const BatchNormStats& stats, const Tensor& gamma,
+                                        const InputReduction* input) {
     return QSTEP_ON_DEVICE(context, conv2d_backward_through_batch_norm, shape, dx, dx_mode, dw, dz, y, x, w,
-                           dgamma, dbeta, stats, gamma);
+                           dgamma, dbeta, stats, gamma, input);
 }
 
 std::optional<WeightLayout> weight_layout(const Context& context, WeightUse use, const Shape& master,

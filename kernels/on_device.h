@@ -39,6 +39,7 @@
     decltype(qstep::conv2d_backward_data) conv2d_backward_data;                             \
     decltype(qstep::conv2d_backward_weights) conv2d_backward_weights;                       \
     decltype(qstep::conv2d_forward_statistics) conv2d_forward_statistics;                   \
+    decltype(qstep::conv2d_forward_normalising) conv2d_forward_normalising;                 \
     decltype(qstep::conv2d_backward_through_batch_norm) conv2d_backward_through_batch_norm; \
     decltype(qstep::weight_layout) weight_layout;                                           \
     decltype(qstep::make_weight_copies) make_weight_copies;                                 \

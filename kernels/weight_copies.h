@@ -17,14 +17,19 @@ enum class WeightUse { other, convolution, linear };
 
 /// What a device's kernels take in place of a weight.
 struct WeightLayout {
+    struct Gradient {
+        DType dtype;
+        Shape shape;
+    };
     DType dtype;
     Shape shape;
-    bool gradient;  // whether they write its gradient in this layout too, or into the master's
+    std::optional<Gradient> gradient;  // what its gradient is written as; where absent, into the master's
 };
 
 /// The layout for a weight of shape `master` where activations are of type `precision`; nothing where kernels
 /// take the weight itself, which is always so on the CPU. On CUDA: convolutions [O,KH,KW,I] of type
-/// `precision` for [O,I,KH,KW], with gradient; linear weights and biases in bf16, without gradient.
+/// `precision` for [O,I,KH,KW], and their gradients alike or, where blocks leave sums of their own, f32
+/// [P*O,KH,KW,I], P parts that add up to it; linear weights and biases in bf16, without gradient.
 std::optional<WeightLayout> weight_layout(const Context& context, WeightUse use, const Shape& master,
                                           DType precision);
 
@@ -34,10 +39,10 @@ struct WeightCopy {
     Tensor copy, copy_gradient;  // as weight_layout() says; copy_gradient may be absent
 };
 
-/// Every copy = its weight, rounded to nearest even where it is bf16. All copies are of one type.
-/// Deterministic; no aliasing.
+/// Every copy = its weight, rounded to nearest even where it is bf16. Deterministic; no aliasing.
 void make_weight_copies(Context& context, std::span<const WeightCopy> copies);
-/// Every gradient = its copy_gradient where there is one, else untouched. All of one type. Deterministic.
+/// Every gradient = its copy_gradient, the sum of its parts in their order, or untouched where there is none.
+/// Deterministic.
 void collect_weight_gradients(Context& context, std::span<const WeightCopy> copies);
 
 }  // namespace qstep

@@ -2,6 +2,7 @@
 // and records its operations on a tape; tensors are [N,H,W,C].
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "engine/tape.h"
@@ -37,9 +38,24 @@ class Conv2d {
     int bias_ = -1;
 };
 
+/// A value, and where build_conv_bn() made it the node behind it: another convolution that is built on it
+/// with batch norm, as its first reader, has it normalised while it is read, which saves a pass over memory.
+class ConvBnValue {
+  public:
+    /// Of any layer.
+    ConvBnValue(Value* value) : value_(value) {}
+    operator Value*() const { return value_; }
+
+  private:
+    friend ConvBnValue build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn,
+                                     const ConvBnValue& x, Value* residual, bool relu);
+    Value* value_;
+    std::shared_ptr<struct ConvBnNode> node_;
+};
+
 /// bn(conv(x)), then + residual where it is not null, then ReLU where `relu`: one node, so that kernels can
 /// share passes over memory. The convolution must have no bias, and the residual must not be x.
-Value* build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual,
-                     bool relu);
+ConvBnValue build_conv_bn(Tape& tape, const Conv2d& conv, const BatchNorm2d& bn, const ConvBnValue& x,
+                          Value* residual, bool relu);
 
 }  // namespace qstep

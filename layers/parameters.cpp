@@ -86,7 +86,8 @@ void ParameterStore::allocate_copies(const Context& context, Arena& arena, DType
         const auto layout = weight_layout(context, parameter.use, parameter.value.shape, precision);
         if (!layout) continue;
         WeightCopy copy{parameter.value, parameter.grad, arena.allocate(layout->dtype, layout->shape), {}};
-        if (layout->gradient) copy.copy_gradient = arena.allocate(layout->dtype, layout->shape);
+        if (layout->gradient)
+            copy.copy_gradient = arena.allocate(layout->gradient->dtype, layout->gradient->shape);
         parameter.operand = copy.copy;
         if (layout->gradient) parameter.operand_grad = copy.copy_gradient;
         copies_.push_back(copy);

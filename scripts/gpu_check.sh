@@ -30,7 +30,7 @@ skipped=77 # exit status of a part that cannot run here
 # name, seconds at most, what it does. In one call of ten minutes the parts down to `faults` should have their turn.
 parts=(
     "device_report 60 what is here"
-    "first_steps 120 whether training runs, and how long it takes to start"
+    "first_steps 240 whether training runs, and how long it takes to start"
     "tests_backend 60 GPU tests: memory, copies, launches, captures"
     "tests_codecs 150 GPU tests: codecs, to the bit"
     "codec_rates 120 codecs on 64 M elements against a copy of the same bytes"
@@ -38,6 +38,7 @@ parts=(
     "codec_overhead 150 what each codec adds to a step"
     "epoch_times 90 epochs of ResNet-20, from which 200 are estimated"
     "step_times_compiled 240 step times against PyTorch compiled and as one graph, bf16"
+    "early_start 90 steps whose kernels start before the one before has ended against steps whose do not, and both times"
     "one_step_resnet_20 240 a training step of ResNet-20 against the CPU, for each precision and codec"
     "eager_captured 120 eager steps against captured ones, and deterministic runs against each other"
     "checkpoints 90 a run that moves from the CPU to the GPU and back"
@@ -189,6 +190,8 @@ for entry in "${chosen[@]}"; do
     echo "== $name: $what (at most $limit s, at $SECONDS s)"
     started=$SECONDS
     : >"$results/$name.log"
+    # Of first_steps: what training does not run without.
+    while read -r setting; do export "${setting?}"; done < <(cat "$results/environment.txt" 2>/dev/null)
     GPU_CHECK_LIMIT="$limit" timeout --kill-after=10 "$limit" bash "$self" --part "$name" >"$results/$name.log" 2>&1 &
     pid=$!
     tail -n +1 -f -s 0.2 --pid="$pid" "$results/$name.log"

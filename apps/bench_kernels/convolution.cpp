@@ -17,8 +17,7 @@ struct Tested {
           multiply_adds(conv.y().count() * conv.in_channels * conv.kernel_h * conv.kernel_w) {
         const WeightLayout layout = layout_of(context, WeightUse::convolution, conv.w(), dtype);
         w = tensors.random(layout.dtype, layout.shape);
-        dw =
-            layout.gradient ? tensors.zeros(layout.dtype, layout.shape) : tensors.zeros(DType::f32, conv.w());
+        dw = tensors.zeros(layout.gradient->dtype, layout.gradient->shape);
         const Shape channels{conv.out_channels};
         stats = {tensors.filled(channels, 0.1f), tensors.filled(channels, 2.0f)};
         parameters = {tensors.filled(channels, 1.0f), tensors.filled(channels, 0.0f),
@@ -68,7 +67,7 @@ Work backward_through_batch_norm(Tensors& tensors, const Tested& t) {
     const Tensor dz = tensors.random(t.y.dtype, t.y.shape);
     return t.work({dz, t.y, t.x, t.w, t.dx, t.dw}, 2, [t, dz](Context& context) {
         conv2d_backward_through_batch_norm(context, t.shape, t.dx, GradMode::overwrite, t.dw, dz, t.y, t.x,
-                                           t.w, t.dgamma, t.dgamma, t.stats, t.parameters.gamma);
+                                           t.w, t.dgamma, t.dgamma, t.stats, t.parameters.gamma, nullptr);
     });
 }
 
@@ -80,11 +79,12 @@ Work all_copies(Context& context, Tensors& tensors, DType dtype, bool gradients)
         for (int layer = 0; layer < 6; ++layer) {
             const Shape master{channels, channels, 3, 3};
             const WeightLayout layout = layout_of(context, WeightUse::convolution, master, dtype);
-            const WeightCopy& copy = copies.emplace_back(WeightCopy{
-                tensors.random(DType::f32, master), tensors.zeros(DType::f32, master),
-                tensors.zeros(layout.dtype, layout.shape), tensors.random(layout.dtype, layout.shape)});
+            const WeightCopy& copy = copies.emplace_back(
+                WeightCopy{tensors.random(DType::f32, master), tensors.zeros(DType::f32, master),
+                           tensors.zeros(layout.dtype, layout.shape),
+                           tensors.random(layout.gradient->dtype, layout.gradient->shape)});
             work.elements += master.count();
-            work.bytes += bytes_of({copy.weight, copy.copy});
+            work.bytes += bytes_of({copy.weight, gradients ? copy.copy_gradient : copy.copy});
         }
     work.launch = [copies, gradients](Context& on) {
         gradients ? collect_weight_gradients(on, copies) : make_weight_copies(on, copies);

@@ -85,7 +85,8 @@ Tensor Tensors::indices(std::int64_t count, std::int64_t below) {
 }
 
 WeightLayout layout_of(const Context& context, WeightUse use, const Shape& master, DType precision) {
-    return weight_layout(context, use, master, precision).value_or(WeightLayout{DType::f32, master, true});
+    const WeightLayout plain{DType::f32, master, WeightLayout::Gradient{DType::f32, master}};
+    return weight_layout(context, use, master, precision).value_or(plain);
 }
 
 std::int64_t bytes_of(std::initializer_list<Tensor> tensors) {

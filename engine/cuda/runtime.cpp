@@ -1,7 +1,9 @@
 #include "engine/cuda/runtime.h"
 
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -16,18 +18,36 @@ constexpr int kMaxThreads = 1024;
 /// 48 KiB need no leave, but a kernel's static shared memory counts among them; no kernel has 32 KiB of that.
 constexpr std::size_t kSharedWithoutLeave = 16 << 10;
 
-/// Raises the limit of this kernel on the current device, once for each growth.
-cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
-    static std::mutex mutex;
-    static std::map<std::pair<const void*, int>, std::size_t> allowed;
-    int device = 0;
-    if (const cudaError_t status = cudaGetDevice(&device); status != cudaSuccess) return status;
-    const std::lock_guard lock(mutex);
-    std::size_t& limit = allowed[{kernel, device}];
-    if (bytes <= limit) return cudaSuccess;
+/// The first architecture whose kernels can wait for the one before; as cudaFuncAttributes::ptxVersion.
+constexpr int kFirstThatWaits = 90;
+
+/// What is known of a kernel on a device.
+struct KernelState {
+    std::optional<bool> starts_early;
+    std::size_t shared_bytes = kSharedWithoutLeave;  // that it is allowed
+};
+
+/// Of the code that runs, not of the device: one made for an older architecture and translated for this one
+/// has nothing that waits.
+cudaError_t find_whether_early(KernelState& state, const void* kernel) {
+    if (state.starts_early) return cudaSuccess;
+    const char* const setting = std::getenv("QSTEP_PROGRAMMATIC_LAUNCH");
+    if (setting != nullptr && std::string_view(setting) == "0") {
+        state.starts_early = false;
+        return cudaSuccess;
+    }
+    cudaFuncAttributes attributes{};
+    const cudaError_t status = cudaFuncGetAttributes(&attributes, kernel);
+    if (status == cudaSuccess) state.starts_early = attributes.ptxVersion >= kFirstThatWaits;
+    return status;
+}
+
+/// Raises the limit, once for each growth.
+cudaError_t allow_shared(KernelState& state, const void* kernel, std::size_t bytes) {
+    if (bytes <= state.shared_bytes) return cudaSuccess;
     const cudaError_t status =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-    if (status == cudaSuccess) limit = bytes;
+    if (status == cudaSuccess) state.shared_bytes = bytes;
     return status;
 }
 
@@ -65,13 +85,20 @@ void check(cudaError_t status, const char* call, const char* file, int line) {
     fail_run("CUDA: {}{} [{} failed at {}:{}]", cudaGetErrorString(status), advice(status), call, name, line);
 }
 
-void prepare_launch(const char* name, const void* kernel, const LaunchShape& shape) {
+bool prepare_launch(const char* name, const void* kernel, const LaunchShape& shape) {
     QSTEP_CHECK(shape.blocks <= kMaxBlocks, "{} in {} blocks", name, shape.blocks);
     QSTEP_CHECK(shape.threads >= 1 && shape.threads <= kMaxThreads, "{} in blocks of {} threads", name,
                 shape.threads);
-    if (shape.shared_bytes <= kSharedWithoutLeave) return;
-    if (const cudaError_t status = allow_shared(kernel, shape.shared_bytes); status != cudaSuccess)
-        fail_launch(name, shape, status);
+    static std::mutex mutex;
+    static std::map<std::pair<const void*, int>, KernelState> states;
+    int device = 0;
+    cudaError_t status = cudaGetDevice(&device);
+    const std::lock_guard lock(mutex);
+    KernelState& state = states[{kernel, device}];
+    if (status == cudaSuccess) status = find_whether_early(state, kernel);
+    if (status == cudaSuccess) status = allow_shared(state, kernel, shape.shared_bytes);
+    if (status != cudaSuccess) fail_launch(name, shape, status);
+    return *state.starts_early;
 }
 
 void fail_launch(const char* name, const LaunchShape& shape, cudaError_t status) {

@@ -23,8 +23,11 @@ struct LaunchShape {
 namespace detail {
 
 void check(cudaError_t status, const char* call, const char* file, int line);
-/// Throws where the shape is no shape; allows the kernel more shared memory than needs no leave.
-void prepare_launch(const char* name, const void* kernel, const LaunchShape& shape);
+/// Throws where the shape is no shape; allows the kernel more shared memory than needs no leave. Whether it
+/// may start before its predecessor has ended: its machine code must be able to wait, which that for devices
+/// below compute capability 9.0 is not, and QSTEP_PROGRAMMATIC_LAUNCH=0 must not be in the environment when
+/// it is launched first.
+bool prepare_launch(const char* name, const void* kernel, const LaunchShape& shape);
 [[noreturn]] void fail_launch(const char* name, const LaunchShape& shape, cudaError_t status);
 
 }  // namespace detail

@@ -47,6 +47,11 @@ bool takes_direct_backward(const Conv2dShape& shape, DType dtype, GradMode dx_mo
            (dx_mode == GradMode::skip || shape.in_channels != 3);
 }
 
+void reduce_input(Context& context, const Tensor& dx, const Tensor& x, const InputReduction& input) {
+    cpu::batch_norm_backward_reduce(context, dx, input.dgamma, input.dbeta, dx, input.relu ? x : Tensor{},
+                                    input.y, input.stats);
+}
+
 }  // namespace
 
 std::size_t conv2d_workspace(const Context& context, const Conv2dShape& shape, DType dtype, bool) {
@@ -75,11 +80,18 @@ void conv2d_forward_statistics(Context& context, const Conv2dShape& shape, const
     finish_statistics(stats, parameters, moments);
 }
 
+void conv2d_forward_normalising(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
+                                const Normalisation& from, const Tensor& w, const BatchNormStats& stats,
+                                const BatchNormParameters& parameters) {
+    cpu::batch_norm_apply(context, x, from.y, from.residual, from.relu, from.stats, from.parameters);
+    cpu::conv2d_forward_statistics(context, shape, y, x, w, stats, parameters);
+}
+
 void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& shape, const Tensor& dx,
                                         GradMode dx_mode, const Tensor& dw, const Tensor& dz, const Tensor& y,
                                         const Tensor& x, const Tensor& w, const Tensor& dgamma,
-                                        const Tensor& dbeta, const BatchNormStats& stats,
-                                        const Tensor& gamma) {
+                                        const Tensor& dbeta, const BatchNormStats& stats, const Tensor& gamma,
+                                        const InputReduction* input) {
     check_convolution(shape, y, x, w);
     check_tensor(dz, "dz", x.dtype, shape.y());
     if (dx_mode != GradMode::skip) check_tensor(dx, "dx", x.dtype, shape.x());
@@ -91,6 +103,7 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
         cpu::batch_norm_backward_apply(context, dy, GradMode::overwrite, dz, y, dgamma, dbeta, stats, gamma);
         cpu::conv2d_backward_data(context, shape, dx, dx_mode, dy, w);
         cpu::conv2d_backward_weights(context, shape, dw, {}, GradMode::overwrite, dy, x);
+        if (input != nullptr) reduce_input(context, dx, x, *input);
         return;
     }
     const std::size_t own = direct_bytes(context, shape, x.dtype);
@@ -101,6 +114,7 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
     auto* c = scratch.take<float>(shape.out_channels);
     backward_coefficients(a, b, c, rows_of(shape), dgamma, dbeta, stats, gamma);
     direct::backward(context, workspace, shape, dx, dx_mode, dw, GradMode::overwrite, {dz, y, a, b, c}, x, w);
+    if (input != nullptr) reduce_input(context, dx, x, *input);
 }
 
 }  // namespace qstep::cpu

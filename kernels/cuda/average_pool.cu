@@ -25,6 +25,7 @@ __device__ void store_mean(const PoolSize& size, T* y, float (&sum)[kVector]) {
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kPoolThreads) forward_kernel(PoolSize size, T* y, const T* x) {
     const auto place = PoolPlace::of<kVector>(size, size.out_height, size.out_width);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     const std::int64_t top = static_cast<std::int64_t>(place.image) * size.height + place.row * size.stride;
     const T* corner = x + (top * size.width + place.column * size.stride) * size.channels + place.channel;
@@ -61,8 +62,10 @@ __global__ void __launch_bounds__(kSharedThreads)
     const bool active = lane < shared.lanes && vector < size.vectors;
     const std::int64_t image = position / (size.out_height * size.out_width);
     const std::int64_t top = image * size.height + position / size.out_width % size.out_height * size.stride;
-    const T* corner =
-        x + (top * size.width + position % size.out_width * size.stride) * size.channels + channel;
+    const std::int64_t corner_at =
+        (top * size.width + position % size.out_width * size.stride) * size.channels + channel;
+    const T* corner = x + corner_at;
+    wait_for_predecessor(lane | corner_at);
     float sum[kVector] = {};
     if (active) {
 #pragma unroll 4
@@ -96,6 +99,7 @@ __global__ void __launch_bounds__(kSharedThreads)
 template <typename T, int kVector, bool kAccumulate>
 __global__ void __launch_bounds__(kPoolThreads) backward_kernel(PoolSize size, T* dx, const T* dy) {
     const auto place = PoolPlace::of<kVector>(size, size.height, size.width);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     const std::int64_t at = place.position * size.channels + place.channel;
     float sum[kVector] = {};

@@ -52,11 +52,12 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(Gathering from, T* to,
     QSTEP_SHARED uint4 pieces[kPieces];
     QSTEP_SHARED float table[kTable];
     const int thread = static_cast<int>(threadIdx.x);
-    const std::int64_t row = blockIdx.x, image = from.image_of(row);
-    if (image >= 0) pieces[thread] = detail::load_16_bytes(from.images + image * kBytes + thread * 16);
 #pragma unroll
     for (int i = 0; i < kTable; i += kThreads)
         table[i + thread] = normalised_byte((i + thread) % 256, (i + thread) / 256);
+    wait_for_predecessor();
+    const std::int64_t row = blockIdx.x, image = from.image_of(row);
+    if (image >= 0) pieces[thread] = detail::load_16_bytes(from.images + image * kBytes + thread * 16);
     Crop crop = kWholeImage;
     if constexpr (kTraining)
         crop =
@@ -78,6 +79,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(Gathering from, T* to,
 }
 
 __global__ void advance_kernel(std::int64_t* counters) {
+    wait_for_predecessor();
     counters[threadIdx.x] += 1;
 }
 

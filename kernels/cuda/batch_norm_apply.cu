@@ -6,6 +6,8 @@
 //   apply             8 / 4, with a residual 12 / 6            3.9 us / 2.0 us, 5.9 us / 2.9 us
 //   backward apply    12 / 6, accumulating 16 / 8              5.9 us / 2.9 us, 7.8 us / 3.9 us
 #include "kernels/batch_norm_checks.h"
+#include "kernels/cuda/batch_norm.h"
+#include "kernels/cuda/device/batch_norm.cuh"
 #include "kernels/cuda/device/columns.cuh"
 #include "kernels/cuda/device/map.cuh"
 #include "kernels/float_types.h"
@@ -34,31 +36,14 @@ __device__ void walk_rows(const Columns& columns, const ColumnPlace& place, cons
     }
 }
 
-template <typename T>
-struct Normalisation {
-    T* out;
-    const T *y, *residual;
-    const float *mean, *inv_std, *gamma, *beta;
-};
-
 template <typename T, int kVector, bool kResidual, bool kRelu>
-__global__ void __launch_bounds__(kColumnThreads) apply_kernel(Columns columns, Normalisation<T> data) {
+__global__ void __launch_bounds__(kColumnThreads)
+    apply_kernel(Columns columns, T* out, BatchNormForward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float scale[kVector], shift[kVector];
-    {
-        float mean[kVector], inv_std[kVector];
-        load_floats(scale, data.gamma + place.channel);
-        load_floats(inv_std, data.inv_std + place.channel);
-        load_floats(shift, data.beta + place.channel);
-        load_floats(mean, data.mean + place.channel);
-#pragma unroll
-        for (int v = 0; v < kVector; ++v) {
-            scale[v] *= inv_std[v];
-            // From the rounded scale, so that its rounding cancels at y = mean.
-            shift[v] = fmaf(-mean[v], scale[v], shift[v]);
-        }
-    }
+    forward_coefficients(scale, shift, data, place.channel);
     Packed<T, kVector> ys[kBatch], residuals[kBatch];
     walk_rows(
         columns, place,
@@ -74,43 +59,17 @@ __global__ void __launch_bounds__(kColumnThreads) apply_kernel(Columns columns, 
             for (int v = 0; v < kVector; ++v) {
                 z[v] = fmaf(scale[v], z[v], shift[v]);
                 if constexpr (kResidual) z[v] += residual[v];
-                if constexpr (kRelu) z[v] = 0.0f > z[v] ? 0.0f : z[v];  // written so that NaN stays
+                if constexpr (kRelu) z[v] = rectified(z[v]);
             }
-            store_floats(data.out + at, z);
+            store_floats(out + at, z);
         });
 }
 
-template <typename T>
-struct Backward {
-    T* dy;
-    const T *dz, *y;
-    const float *mean, *inv_std, *gamma, *dgamma, *dbeta;
-    float share;  // 1 / rows
-};
-
-// dy = a * dz + b * y + c, with m rows:
-//   a = gamma * inv_std;  b = -a * inv_std * dgamma / m;  c = -a * dbeta / m - mean * b
-template <typename T, int kVector>
-__device__ void backward_coefficients(float (&a)[kVector], float (&b)[kVector], float (&c)[kVector],
-                                      const Backward<T>& data, std::int64_t channel) {
-    float mean[kVector], inv_std[kVector];
-    load_floats(a, data.gamma + channel);
-    load_floats(inv_std, data.inv_std + channel);
-    load_floats(b, data.dgamma + channel);
-    load_floats(c, data.dbeta + channel);
-    load_floats(mean, data.mean + channel);
-#pragma unroll
-    for (int v = 0; v < kVector; ++v) {
-        a[v] *= inv_std[v];
-        b[v] *= -a[v] * inv_std[v] * data.share;
-        // From the rounded b, so that its rounding cancels at y = mean.
-        c[v] = fmaf(-mean[v], b[v], -a[v] * c[v] * data.share);
-    }
-}
-
 template <typename T, int kVector, bool kAccumulate>
-__global__ void __launch_bounds__(kColumnThreads) backward_apply_kernel(Columns columns, Backward<T> data) {
+__global__ void __launch_bounds__(kColumnThreads)
+    backward_apply_kernel(Columns columns, T* dy, BatchNormBackward<T> data) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     float a[kVector], b[kVector], c[kVector];
     backward_coefficients(a, b, c, data, place.channel);
@@ -120,7 +79,7 @@ __global__ void __launch_bounds__(kColumnThreads) backward_apply_kernel(Columns 
         [&](int i, std::int64_t at) {
             dzs[i] = load<kVector>(data.dz + at);
             ys[i] = load<kVector>(data.y + at);
-            if constexpr (kAccumulate) olds[i] = load<kVector>(data.dy + at);
+            if constexpr (kAccumulate) olds[i] = load<kVector>(dy + at);
         },
         [&](int i, std::int64_t at) {
             float dz[kVector], y[kVector], old[kVector];
@@ -132,7 +91,7 @@ __global__ void __launch_bounds__(kColumnThreads) backward_apply_kernel(Columns 
                 dz[v] = fmaf(a[v], dz[v], fmaf(b[v], y[v], c[v]));
                 if constexpr (kAccumulate) dz[v] += old[v];
             }
-            store_floats(data.dy + at, dz);
+            store_floats(dy + at, dz);
         });
 }
 
@@ -166,23 +125,24 @@ struct RunningStatistics {
 };
 
 template <typename T, int kVector>
-void launch_apply(Context& context, const Normalisation<T>& data, bool relu, std::int64_t rows,
+void launch_apply(Context& context, T* out, const BatchNormForward<T>& data, bool relu, std::int64_t rows,
                   std::int64_t channels) {
     const Columns columns = divide_columns(rows, channels, kVector, kPassWork);
     const auto kernel =
         data.residual
             ? (relu ? apply_kernel<T, kVector, true, true> : apply_kernel<T, kVector, true, false>)
             : (relu ? apply_kernel<T, kVector, false, true> : apply_kernel<T, kVector, false, false>);
-    launch(context, "batch_norm_apply", kernel, {columns.blocks(), kColumnThreads}, columns, data);
+    launch(context, "batch_norm_apply", kernel, {columns.blocks(), kColumnThreads}, columns, out, data);
 }
 
 template <typename T, int kVector>
-void launch_backward_apply(Context& context, const Backward<T>& data, bool accumulate, std::int64_t rows,
-                           std::int64_t channels) {
+void launch_backward_apply(const Context& context, T* dy, const BatchNormBackward<T>& data, bool accumulate,
+                           std::int64_t rows, std::int64_t channels) {
     const Columns columns = divide_columns(rows, channels, kVector, kPassWork);
     const auto kernel =
         accumulate ? backward_apply_kernel<T, kVector, true> : backward_apply_kernel<T, kVector, false>;
-    launch(context, "batch_norm_backward_apply", kernel, {columns.blocks(), kColumnThreads}, columns, data);
+    launch(context, "batch_norm_backward_apply", kernel, {columns.blocks(), kColumnThreads}, columns, dy,
+           data);
 }
 
 }  // namespace
@@ -201,18 +161,29 @@ void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, cons
     const std::int64_t rows = qstep::detail::check_apply(out, y, residual, stats, parameters),
                        channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Normalisation<T> data{out.as<T>(),
-                                    y.as<T>(),
-                                    residual ? residual.as<T>() : nullptr,
-                                    stats.mean.as<float>(),
-                                    stats.inv_std.as<float>(),
-                                    parameters.gamma.as<float>(),
-                                    parameters.beta.as<float>()};
-        if (channels % kVectorOf<T> == 0 && aligned_for_vectors(data.out, data.y, data.residual, data.mean,
-                                                                data.inv_std, data.gamma, data.beta))
-            launch_apply<T, kVectorOf<T>>(context, data, relu, rows, channels);
+        const BatchNormForward<T> data = forward_inputs<T>(y, residual, stats, parameters);
+        T* to = out.as<T>();
+        if (channels % kVectorOf<T> == 0 &&
+            aligned_for_vectors(to, data.y, data.residual, data.mean, data.inv_std, data.gamma, data.beta))
+            launch_apply<T, kVectorOf<T>>(context, to, data, relu, rows, channels);
         else
-            launch_apply<T, 1>(context, data, relu, rows, channels);
+            launch_apply<T, 1>(context, to, data, relu, rows, channels);
+    });
+}
+
+void backward_apply(const Context& context, const Tensor& dy, bool accumulate, const Tensor& dz,
+                    const Tensor& y, const Tensor& dgamma, const Tensor& dbeta, const BatchNormStats& stats,
+                    const Tensor& gamma) {
+    const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma),
+                       channels = stats.mean.count();
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        const BatchNormBackward<T> data = backward_inputs<T>(rows, dz, y, dgamma, dbeta, stats, gamma);
+        T* to = dy.as<T>();
+        if (channels % kVectorOf<T> == 0 && aligned_for_vectors(to, data.dz, data.y, data.mean, data.inv_std,
+                                                                data.gamma, data.dgamma, data.dbeta))
+            launch_backward_apply<T, kVectorOf<T>>(context, to, data, accumulate, rows, channels);
+        else
+            launch_backward_apply<T, 1>(context, to, data, accumulate, rows, channels);
     });
 }
 
@@ -220,26 +191,7 @@ void batch_norm_backward_apply(Context& context, const Tensor& dy, GradMode mode
                                const Tensor& y, const Tensor& dgamma, const Tensor& dbeta,
                                const BatchNormStats& stats, const Tensor& gamma) {
     if (mode == GradMode::skip) return;
-    const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma),
-                       channels = stats.mean.count();
-    const bool accumulate = mode == GradMode::accumulate;
-    with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Backward<T> data{dy.as<T>(),
-                               dz.as<T>(),
-                               y.as<T>(),
-                               stats.mean.as<float>(),
-                               stats.inv_std.as<float>(),
-                               gamma.as<float>(),
-                               dgamma.as<float>(),
-                               dbeta.as<float>(),
-                               static_cast<float>(1.0 / static_cast<double>(rows))};
-        if (channels % kVectorOf<T> == 0 &&
-            aligned_for_vectors(data.dy, data.dz, data.y, data.mean, data.inv_std, data.gamma, data.dgamma,
-                                data.dbeta))
-            launch_backward_apply<T, kVectorOf<T>>(context, data, accumulate, rows, channels);
-        else
-            launch_backward_apply<T, 1>(context, data, accumulate, rows, channels);
-    });
+    backward_apply(context, dy, mode == GradMode::accumulate, dz, y, dgamma, dbeta, stats, gamma);
 }
 
 }  // namespace qstep::cuda

@@ -12,6 +12,8 @@
 // about a microsecond.
 #include "kernels/batch_norm_checks.h"
 #include "kernels/cuda/arrival_counters.h"
+#include "kernels/cuda/batch_norm.h"
+#include "kernels/cuda/device/batch_norm.cuh"
 #include "kernels/cuda/device/columns.cuh"
 #include "kernels/float_types.h"
 
@@ -24,64 +26,11 @@ constexpr int kMomentBatch = 8, kReduceBatch = 4;
 // Float32 partials have at most 64 terms. Two blocks for each multiprocessor of a large GPU.
 constexpr ColumnWork kSumWork = {8, 64, 264};
 
-struct Partials {
-    double* first;
-    double* second;
-
-    __device__ std::int64_t at(const Columns& columns, const ColumnPlace& place, int outputs, int output,
-                               int row_block) const {
-        return (static_cast<std::int64_t>(place.tile) * columns.row_blocks + row_block) * outputs + output;
-    }
-};
-
-struct StatisticsTargets {
-    float *mean, *inv_std, *running_mean, *running_var;
-    double eps, momentum;
-};
-
-// From the sums of (values - reference) and of their squares over all rows.
-__device__ void write_statistics(const StatisticsTargets& to, std::int64_t channel, double rows,
-                                 double reference, double sum, double square_sum) {
-    const double offset = sum / rows;
-    double deviations = square_sum - offset * sum;
-    // Rounding can leave a constant channel a hair below zero; NaN must pass.
-    if (deviations < 0) deviations = 0;
-    const double mean = reference + offset;
-    to.mean[channel] = static_cast<float>(mean);
-    to.inv_std[channel] = static_cast<float>(1.0 / sqrt(deviations / rows + to.eps));
-    const double old_mean = static_cast<double>(to.running_mean[channel]);
-    const double old_var = static_cast<double>(to.running_var[channel]);
-    to.running_mean[channel] = static_cast<float>((1 - to.momentum) * old_mean + to.momentum * mean);
-    to.running_var[channel] =
-        static_cast<float>((1 - to.momentum) * old_var + to.momentum * (deviations / (rows - 1)));
-}
-
-// Adds up the blocks' means and squared deviations and writes the statistics.
-template <int kVector>
-__device__ void finish_statistics(const Columns& columns, const ColumnPlace& place,
-                                  const ColumnSums<kVector>& sums, const Partials& partials,
-                                  const StatisticsTargets& to) {
-    const double reference = partials.first[partials.at(columns, place, sums.outputs, sums.output, 0)];
-    double total[2] = {0, 0};
-#pragma unroll 4
-    for (int b = sums.first_block(columns); b < sums.end_block(columns); ++b) {
-        const std::int64_t at = partials.at(columns, place, sums.outputs, sums.output, b);
-        const std::int64_t left = columns.rows - b * columns.chunk;
-        const double rows = static_cast<double>(left < columns.chunk ? left : columns.chunk);
-        const double offset = partials.first[at] - reference;
-        total[0] += rows * offset;
-        total[1] += partials.second[at] + rows * offset * offset;
-    }
-    sums.fold(total);
-    if (sums.holds_total(columns, place))
-        write_statistics(to, sums.channel(place), static_cast<double>(columns.rows), reference, total[0],
-                         total[1]);
-}
-
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kColumnThreads)
     statistics_kernel(Columns columns, const T* y, Partials partials, int* arrived, StatisticsTargets to) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     float sum[kVector] = {}, square_sum[kVector] = {};
     if (place.active) {
         const auto first = load<kVector>(y + place.first * columns.channels + place.channel);
@@ -117,20 +66,25 @@ __global__ void __launch_bounds__(kColumnThreads)
         const std::int64_t channel = sums.channel(place);
         const double shift = static_cast<double>(to_float(y[place.first * columns.channels + channel]));
         const double offset = total[0] / static_cast<double>(place.end - place.first);
-        const std::int64_t at = partials.at(columns, place, sums.outputs, sums.output, place.row_block);
+        const std::int64_t at = partials.at(sums, place.tile, columns.row_blocks, place.row_block);
         partials.first[at] = shift + offset;
         partials.second[at] = total[1] - offset * total[0];
     }
-    if (last_to_arrive(arrived + place.tile, columns.row_blocks))
-        finish_statistics(columns, place, sums, partials, to);
+    if (!last_to_arrive(arrived + place.tile, columns.row_blocks)) return;
+    const Moments moments = combine_moments(sums, partials, place.tile, columns.row_blocks, [&](int block) {
+        const std::int64_t left = columns.rows - block * columns.chunk;
+        return left < columns.chunk ? left : columns.chunk;
+    });
+    if (sums.holds_total(columns, place))
+        write_statistics(to, sums.channel(place), static_cast<double>(columns.rows), moments);
 }
 
 template <typename T>
 struct Gradients {
     T* dz;
     const T *dout, *out, *y;
-    const float *mean, *inv_std;
-    float *dgamma, *dbeta;
+    const float* mean;
+    ReductionTargets to;
 };
 
 template <typename T, int kVector, bool kRelu>
@@ -175,29 +129,20 @@ template <typename T, int kVector, bool kRelu>
 __global__ void __launch_bounds__(kColumnThreads)
     backward_reduce_kernel(Columns columns, Gradients<T> data, Partials partials, int* arrived) {
     const auto place = ColumnPlace::of<kVector>(columns);
+    wait_for_predecessor(place.indices());
     float dbeta[kVector] = {}, centred[kVector] = {};
     if (place.active) reduce_rows<T, kVector, kRelu>(dbeta, centred, columns, place, data);
     const ColumnSums<kVector> sums(columns);
     double total[2];
     sums.add_lanes(total, dbeta, centred, columns);
     if (sums.holds_total(columns, place)) {
-        const std::int64_t at = partials.at(columns, place, sums.outputs, sums.output, place.row_block);
+        const std::int64_t at = partials.at(sums, place.tile, columns.row_blocks, place.row_block);
         partials.first[at] = total[0];
         partials.second[at] = total[1];
     }
     if (!last_to_arrive(arrived + place.tile, columns.row_blocks)) return;
-    total[0] = total[1] = 0;
-#pragma unroll 4
-    for (int b = sums.first_block(columns); b < sums.end_block(columns); ++b) {
-        const std::int64_t at = partials.at(columns, place, sums.outputs, sums.output, b);
-        total[0] += partials.first[at];
-        total[1] += partials.second[at];
-    }
-    sums.fold(total);
-    if (!sums.holds_total(columns, place)) return;
-    const std::int64_t channel = sums.channel(place);
-    data.dbeta[channel] = static_cast<float>(total[0]);
-    data.dgamma[channel] = static_cast<float>(total[1] * static_cast<double>(data.inv_std[channel]));
+    add_blocks(total, sums, partials, place.tile, columns.row_blocks);
+    if (sums.holds_total(columns, place)) data.to.write(sums.channel(place), total);
 }
 
 /// Of one of the two arrays.
@@ -208,18 +153,18 @@ std::size_t partial_bytes(const Columns& columns, int vector) {
     return static_cast<std::size_t>(2 * partial_count(columns, vector)) * sizeof(double);
 }
 
-Partials borrow_partials(Context& context, const Columns& columns, int vector) {
+Partials partials_in(void* workspace, const Columns& columns, int vector) {
     QSTEP_CHECK(columns.tiles <= kArrivalCounters, "batch normalisation of {} channels", columns.channels);
-    auto* first = static_cast<double*>(context.workspace().lend(partial_bytes(columns, vector)));
+    auto* first = static_cast<double*>(workspace);
     return {first, first + partial_count(columns, vector)};
 }
 
 template <typename T, int kVector>
-void launch_statistics(Context& context, const Tensor& y, std::int64_t rows, std::int64_t channels,
-                       const StatisticsTargets& to) {
+void launch_statistics(const Context& context, const Tensor& y, std::int64_t rows, std::int64_t channels,
+                       const StatisticsTargets& to, void* workspace) {
     const Columns columns = divide_columns(rows, channels, kVector, kSumWork);
     launch(context, "batch_norm_statistics", statistics_kernel<T, kVector>,
-           {columns.blocks(), kColumnThreads}, columns, y.as<T>(), borrow_partials(context, columns, kVector),
+           {columns.blocks(), kColumnThreads}, columns, y.as<T>(), partials_in(workspace, columns, kVector),
            arrival_counters(context), to);
 }
 
@@ -230,10 +175,17 @@ void launch_backward_reduce(Context& context, const Gradients<T>& data, std::int
     const auto kernel =
         data.out ? backward_reduce_kernel<T, kVector, true> : backward_reduce_kernel<T, kVector, false>;
     launch(context, "batch_norm_backward_reduce", kernel, {columns.blocks(), kColumnThreads}, columns, data,
-           borrow_partials(context, columns, kVector), arrival_counters(context));
+           partials_in(context.workspace().lend(partial_bytes(columns, kVector)), columns, kVector),
+           arrival_counters(context));
 }
 
 }  // namespace
+
+void check_enough_rows(std::int64_t rows) {
+    if (rows < 2)
+        fail_usage(
+            "batch normalisation needs at least two values per channel to train on; take a larger batch");
+}
 
 std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std::int64_t channels) {
     arrival_counters(context);  // made here, since a captured step must not allocate
@@ -244,25 +196,25 @@ std::size_t batch_norm_workspace(const Context& context, std::int64_t rows, std:
     return bytes;
 }
 
-void batch_norm_statistics(Context& context, const BatchNormStats& stats,
-                           const BatchNormParameters& parameters, const Tensor& y) {
+void take_statistics(const Context& context, const BatchNormStats& stats,
+                     const BatchNormParameters& parameters, const Tensor& y, void* workspace) {
     qstep::detail::check_running(stats, parameters);
     const std::int64_t channels = stats.mean.count(), rows = qstep::detail::checked_rows(y, stats);
-    if (rows < 2)
-        fail_usage(
-            "batch normalisation needs at least two values per channel to train on; take a larger batch");
-    const StatisticsTargets to{stats.mean.as<float>(),
-                               stats.inv_std.as<float>(),
-                               parameters.running_mean.as<float>(),
-                               parameters.running_var.as<float>(),
-                               static_cast<double>(parameters.eps),
-                               static_cast<double>(parameters.momentum)};
+    check_enough_rows(rows);
+    const StatisticsTargets to(stats, parameters);
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
         if (channels % kVectorOf<T> == 0 && aligned_for_vectors(y.as<T>()))
-            launch_statistics<T, kVectorOf<T>>(context, y, rows, channels, to);
+            launch_statistics<T, kVectorOf<T>>(context, y, rows, channels, to, workspace);
         else
-            launch_statistics<T, 1>(context, y, rows, channels, to);
+            launch_statistics<T, 1>(context, y, rows, channels, to, workspace);
     });
+}
+
+void batch_norm_statistics(Context& context, const BatchNormStats& stats,
+                           const BatchNormParameters& parameters, const Tensor& y) {
+    const std::int64_t rows = qstep::detail::checked_rows(y, stats);
+    const std::size_t bytes = cuda::batch_norm_workspace(context, rows, stats.mean.count());
+    take_statistics(context, stats, parameters, y, context.workspace().lend(bytes));
 }
 
 void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
@@ -271,9 +223,12 @@ void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor
     const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
                        channels = stats.mean.count();
     with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Gradients<T> data{dz.as<T>(),         dout.as<T>(),           out ? out.as<T>() : nullptr,
-                                y.as<T>(),          stats.mean.as<float>(), stats.inv_std.as<float>(),
-                                dgamma.as<float>(), dbeta.as<float>()};
+        const Gradients<T> data{dz.as<T>(),
+                                dout.as<T>(),
+                                out ? out.as<T>() : nullptr,
+                                y.as<T>(),
+                                stats.mean.as<float>(),
+                                {stats.inv_std.as<float>(), dgamma.as<float>(), dbeta.as<float>()}};
         if (channels % kVectorOf<T> == 0 &&
             aligned_for_vectors(data.dz, data.dout, data.out, data.y, data.mean))
             launch_backward_reduce<T, kVectorOf<T>>(context, data, rows, channels);

@@ -26,6 +26,7 @@ template <typename T, typename Bias>
 __global__ void __launch_bounds__(kThreads)
     add_bias_kernel(T* y, const Bias* bias, std::int64_t count, std::int64_t channels) {
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
+    wait_for_predecessor();
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
          i += stride)
         y[i] = from_float<T>(to_float(y[i]) + to_float(bias[i % channels]));
@@ -43,6 +44,7 @@ __global__ void __launch_bounds__(kThreads)
               row = static_cast<int>(threadIdx.x) / kColumns;
     const std::int64_t channel = blockIdx.x % tiles * kColumns + column;
     const std::int64_t end = (partial + 1) * rows_per_block < rows ? (partial + 1) * rows_per_block : rows;
+    wait_for_predecessor();
     float sum = 0;
     if (channel < channels)
         for (std::int64_t r = partial * rows_per_block + row; r < end; r += kRows)
@@ -58,6 +60,7 @@ __global__ void __launch_bounds__(kThreads)
     finish_sums_kernel(float* sums, const float* partials, std::int64_t count, std::int64_t channels,
                        bool accumulate) {
     const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    wait_for_predecessor();
     if (channel >= channels) return;
     double sum = 0;
     for (std::int64_t p = 0; p < count; ++p) sum += static_cast<double>(partials[p * channels + channel]);

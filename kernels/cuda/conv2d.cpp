@@ -1,5 +1,6 @@
-// Convolution by cuDNN. Weights and their gradient are the copies of weight_copies.h: [O,KH,KW,I] in the type
-// of the activations.
+// Convolution by cuDNN, and the weight gradient by an own kernel where narrow_choice.h says so. Weights and
+// their gradient are the copies of weight_copies.h: [O,KH,KW,I] in the type of the activations, or the
+// gradient in parts in f32.
 #include "kernels/cuda/conv2d.h"
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include "kernels/cuda/channel_bias.h"
 #include "kernels/cuda/library_plans.h"
 #include "kernels/cuda/library_scratch.h"
+#include "kernels/cuda/narrow_choice.h"
+#include "kernels/cuda/narrow_conv.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -68,16 +71,26 @@ std::size_t bias_bytes(const Conv2dShape& shape) {
     return scratch_bytes(channel_sums_bytes(rows, shape.out_channels));
 }
 
-void check_arguments(const Conv2dShape& shape, const Tensor& y, const Tensor& x, const Tensor& w) {
+void check_aligned(std::initializer_list<Tensor> tensors) {
+    for (const Tensor& tensor : tensors)
+        QSTEP_CHECK(alignment_of(tensor.data) == kWidestAlignment,
+                    "an operand of a convolution lies at {}, off a multiple of {} bytes", tensor.data,
+                    kWidestAlignment);
+}
+
+void check_activations(const Conv2dShape& shape, const Tensor& y, const Tensor& x) {
     QSTEP_CHECK(x.dtype == DType::f32 || x.dtype == DType::bf16, "a convolution takes f32 or bf16, not {}",
                 name_of(x.dtype));
     check_tensor(x, "x", x.dtype, shape.x());
     check_tensor(y, "y", x.dtype, shape.y());
-    check_tensor(w, "w", x.dtype, {shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels});
-    for (const Tensor& tensor : {x, y, w})
-        QSTEP_CHECK(alignment_of(tensor.data) == kWidestAlignment,
-                    "an operand of a convolution lies at {}, off a multiple of {} bytes", tensor.data,
-                    kWidestAlignment);
+    check_aligned({x, y});
+}
+
+void check_weights(const Conv2dShape& shape, const Tensor& w, const char* name, DType dtype,
+                   std::int64_t parts) {
+    check_tensor(w, name, dtype,
+                 {parts * shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels});
+    check_aligned({w});
 }
 
 }  // namespace
@@ -93,7 +106,8 @@ std::size_t conv2d_call_bytes(const Context& context, const Conv2dShape& shape, 
 
 void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& bias) {
-    check_arguments(shape, y, x, w);
+    check_activations(shape, y, x);
+    check_weights(shape, w, "w", x.dtype, 1);
     if (bias) check_tensor(bias, "bias", DType::f32, {shape.out_channels});
     ConvPlan& plan = forward_plan(context, shape, x.dtype);
     plan.run(context, {x.data, w.data, y.data}, context.workspace().lend(plan.workspace_bytes()));
@@ -103,7 +117,8 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
 void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tensor& dx, GradMode mode,
                           const Tensor& dy, const Tensor& w) {
     if (mode == GradMode::skip) return;
-    check_arguments(shape, dy, dx, w);
+    check_activations(shape, dy, dx);
+    check_weights(shape, w, "w", dx.dtype, 1);
     const bool add = mode == GradMode::accumulate;
     ConvPlan* adding = add ? adding_data_plan(context, shape, dx.dtype) : nullptr;
     LibraryScratch scratch(context, data_bytes(context, shape, dx.dtype, add));
@@ -120,18 +135,28 @@ void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tens
 void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const Tensor& dw,
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x) {
     if (mode == GradMode::skip) return;
-    check_arguments(shape, dy, x, dw);
+    const std::int64_t parts = narrow_conv_parts(shape.w(), x.dtype);
+    check_activations(shape, dy, x);
+    check_weights(shape, dw, "dw", parts > 1 ? DType::f32 : x.dtype, parts);
     if (dbias) {
         check_tensor(dbias, "dbias", DType::f32, {shape.out_channels});
         channel_sums(context, dbias, mode, dy, context.workspace().lend(bias_bytes(shape)));
     }
+    const bool add = mode == GradMode::accumulate;
+    if (narrow_choice(context, shape, x.dtype).backward_weights)
+        return narrow_conv_backward_weights(context, shape, dw, add, dy, x);
     ConvPlan& plan = weights_plan(context, shape, x.dtype);
     LibraryScratch scratch(context, weights_bytes(context, shape, x.dtype));
     void* workspace = scratch.take(plan.workspace_bytes());
-    if (mode == GradMode::overwrite) return plan.run(context, {x.data, dw.data, dy.data}, workspace);
-    const Tensor term{scratch.take(dw.bytes()), dw.dtype, dw.shape};
+    if (!add && parts == 1) return plan.run(context, {x.data, dw.data, dy.data}, workspace);
+    const Tensor term{scratch.take(bytes_of(shape.w(), x.dtype)),
+                      x.dtype,
+                      {shape.out_channels, shape.kernel_h, shape.kernel_w, shape.in_channels}};
     plan.run(context, {x.data, term.data, dy.data}, workspace);
-    cuda::add_backward(context, dw, mode, term);
+    if (parts > 1)
+        gradient_as_parts(context, dw, add, term);
+    else
+        cuda::add_backward(context, dw, mode, term);
 }
 
 }  // namespace qstep::cuda

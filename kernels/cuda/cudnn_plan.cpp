@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <optional>
 
-#include "engine/backend.h"
 #include "engine/cuda/runtime.h"
 #include "kernels/cuda/time_captured.h"
+#include "kernels/cuda/trial.h"
 
 namespace qstep::cuda {
 
@@ -17,24 +17,6 @@ constexpr int kPrecompiled = 12;
 constexpr int kCompiled = 2;
 // As much as the activations of a large batch; the workspace is one for all layers.
 constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
-
-/// Device memory for as long as engines are tried out.
-class Trial {
-  public:
-    Trial(const Context& context, std::size_t bytes)
-        : backend_(backend(context.device())),
-          address_(backend_.allocate(std::max<std::size_t>(bytes, 1), context.workspace().usual_remedy())) {
-        QSTEP_CUDA_CHECK(cudaMemsetAsync(address_, 0, std::max<std::size_t>(bytes, 1), stream_of(context)));
-    }
-    ~Trial() { backend_.release(address_); }
-    Trial(const Trial&) = delete;
-    Trial& operator=(const Trial&) = delete;
-    void* get() const { return address_; }
-
-  private:
-    Backend& backend_;
-    void* address_;
-};
 
 /// Finds one problem's plan.
 class Search {

@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(kThreads) transpose_kernel(Transposition size,
     const std::int64_t block = blockIdx.x;
     const std::int64_t image = block / (size.down * size.across) * size.rows * size.columns;
     const std::int64_t top = block / size.across % size.down * kSquare, left = block % size.across * kSquare;
+    wait_for_predecessor();
 #pragma unroll
     for (int i = 0; i < kSquare; i += kRows)
         if (top + y + i < size.rows && left + x < size.columns)

@@ -16,6 +16,7 @@ namespace {
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kPoolThreads) forward_kernel(PoolSize size, T* y, const T* x) {
     const auto place = PoolPlace::of<kVector>(size, size.out_height, size.out_width);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     const std::int64_t top = static_cast<std::int64_t>(place.image) * size.height + place.row * size.stride;
     const T* corner = x + (top * size.width + place.column * size.stride) * size.channels + place.channel;
@@ -61,6 +62,7 @@ template <typename T, int kVector, bool kAccumulate>
 __global__ void __launch_bounds__(kPoolThreads)
     backward_kernel(PoolSize size, T* dx, const T* dy, const T* x) {
     const auto place = PoolPlace::of<kVector>(size, size.height, size.width);
+    wait_for_predecessor(place.indices());
     if (!place.active) return;
     const std::int64_t at = place.position * size.channels + place.channel;
     float own[kVector], sum[kVector] = {};

@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(kForwardThreads)
     constexpr int kRowsAtOnce = kForwardThreads / kRowThreads;
     const int thread = static_cast<int>(threadIdx.x), member = thread % kRowThreads;
     double total = 0, right = 0;
+    wait_for_predecessor();
     // The same number of turns for all threads: a warp's lanes exchange values.
     for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
         const std::int64_t n = first + thread / kRowThreads;
@@ -86,6 +87,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
     const int thread = static_cast<int>(threadIdx.x), member = thread % kRowThreads;
     const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * kRowsAtOnce + thread / kRowThreads;
     const bool has_row = n < rows;
+    wait_for_predecessor();
     const SharedRow<T> row{logits + (has_row ? n : 0) * classes, has_row ? classes : 0, member};
     const float top = row.largest();
     const double scale = share / row.exponential_sum(top);

@@ -16,6 +16,9 @@ set(qstep_cuda_kernels
     cuda/library_plans.cpp
     cuda/linear.cpp
     cuda/max_pool.cu
+    cuda/narrow_conv_backward.cu
+    cuda/narrow_conv_forward.cu
+    cuda/narrow_conv_weights.cu
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/step_end.cu

@@ -35,6 +35,7 @@ __device__ bool is_finite(float x) {
 __global__ void __launch_bounds__(kThreads) end_kernel(Pointers p) {
     QSTEP_SHARED std::int64_t firsts[kThreads];
     const int thread = static_cast<int>(threadIdx.x);
+    wait_for_predecessor();
     const float loss = *p.loss;
     const double variance = *p.variance;
     const bool faulty = *p.fault < 0 && !(is_finite(loss) && variance == variance);

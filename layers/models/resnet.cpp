@@ -33,10 +33,10 @@ class BasicBlock {
         bn_shortcut_.emplace(store, name + ".downsample.1", out, 1.0);
     }
 
-    Value* build(Tape& tape, Value* x) const {
+    ConvBnValue build(Tape& tape, const ConvBnValue& x) const {
         Value* shortcut = x;
         if (conv_shortcut_) shortcut = build_conv_bn(tape, *conv_shortcut_, *bn_shortcut_, x, nullptr, false);
-        Value* middle = build_conv_bn(tape, conv1_, bn1_, x, nullptr, true);
+        const ConvBnValue middle = build_conv_bn(tape, conv1_, bn1_, x, nullptr, true);
         return build_conv_bn(tape, conv2_, bn2_, middle, shortcut, true);
     }
 
@@ -65,9 +65,10 @@ class ResNet : public Model {
     }
 
     Value* build(Tape& tape, Value* images, const DropoutSource&) const override {
-        Value* x = build_conv_bn(tape, conv1_, bn1_, images, nullptr, true);
+        ConvBnValue x = build_conv_bn(tape, conv1_, bn1_, images, nullptr, true);
         for (const BasicBlock& block : blocks_) x = block.build(tape, x);
-        return fc_->build(tape, build_average_pool(tape, x, x->data.shape[1], 1));
+        Value* last = x;
+        return fc_->build(tape, build_average_pool(tape, last, last->data.shape[1], 1));
     }
 
   private:

@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     QSTEP_SHARED BlockGroup::Storage storage;
     QSTEP_SHARED typename Algorithm::Fit fit;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const Draws draws = task.draws();
     char* shared = qstep::cuda::dynamic_shared<char>();
@@ -69,6 +70,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     measure_chunks_kernel(Task task, typename Algorithm::Measure* measures) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const std::int64_t chunk = blockIdx.x, n = task.buckets.chunk_length(chunk);
     const auto measure = Algorithm::measure(group, task.in + task.buckets.chunk_begin(chunk), n > 0 ? n : 0);
     if (group.rank() == 0) measures[chunk] = measure;
@@ -81,6 +83,7 @@ __global__ void __launch_bounds__(kBlockThreads)
                        char* scratch, std::int64_t scratch_stride) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const std::int64_t per_bucket = task.buckets.chunks_per_bucket();
     for (std::int64_t bucket = blockIdx.x; bucket < task.buckets.count(); bucket += gridDim.x) {
         const auto* of_bucket = measures + bucket * per_bucket;
@@ -104,6 +107,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     QSTEP_SHARED typename Algorithm::Fit fit;
     static_assert(sizeof(fit) % 4 == 0);
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const std::int64_t chunk = blockIdx.x, begin = task.buckets.chunk_begin(chunk),
                        n = task.buckets.chunk_length(chunk);

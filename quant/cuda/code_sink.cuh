@@ -164,6 +164,7 @@ __global__ void __launch_bounds__(kDecodeThreads)
     const std::int64_t item = blockIdx.x * std::int64_t{kDecodeThreads} + threadIdx.x;
     const Buckets& buckets = stream.layout.buckets;
     const std::int64_t bucket = item / groups, within = item % groups * 8;
+    qstep::cuda::wait_for_predecessor();
     if (bucket >= buckets.count() || within >= buckets.length(bucket)) return;
     const std::int64_t rest = buckets.length(bucket) - within;
     const int n = rest < 8 ? static_cast<int>(rest) : 8;

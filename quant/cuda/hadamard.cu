@@ -17,6 +17,7 @@ namespace {
 template <typename Tile, typename Sink>
 __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_hadamard_kernel(Task task, Sink stored_sink, std::int64_t padded, double* run_spreads) {
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const Draws draws = task.draws();
     if constexpr (kWholeTiles<Tile, Sink>)
@@ -60,6 +61,7 @@ __global__ void __launch_bounds__(kBlockThreads)
                           double* spreads) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const std::int64_t bucket = first + blockIdx.x, begin = task.buckets.begin(bucket),
                        n = task.buckets.length(bucket);
@@ -81,6 +83,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     decode_whole_kernel(Task task, DeviceStream stream, std::int64_t first, float* out) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const std::int64_t bucket = first + blockIdx.x, begin = task.buckets.begin(bucket),
                        n = task.buckets.length(bucket), padded = stream.layout.codes(bucket);
     const Hadamard::Scale scale = Hadamard::scale_from(stream.header(bucket), padded);

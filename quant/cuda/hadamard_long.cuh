@@ -65,6 +65,7 @@ static __global__ void __launch_bounds__(kBlockThreads)
     magnitudes_kernel(Task task, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Piece piece(task, memory, wave);
     const Extent extent = Hadamard::measure(group, task.in + piece.begin, piece.n);
     if (group.rank() == 0)
@@ -76,6 +77,7 @@ static __global__ void __launch_bounds__(kBlockThreads)
     rotate_kernel(Task task, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Piece piece(task, memory, wave);
     const Hadamard::Scale scale = piece.scale(group, memory, wave);
     if (!scale.finite) return;
@@ -91,6 +93,7 @@ template <int kCount>
 __global__ void __launch_bounds__(kBlockThreads) columns_kernel(float* rotated, std::int64_t h) {
     const std::int64_t item = blockIdx.x * std::int64_t{kBlockThreads} + threadIdx.x;
     float* first = rotated + item / h * h * kCount + item % h;
+    qstep::cuda::wait_for_predecessor();
     float y[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) y[i] = first[i * h];
@@ -103,6 +106,7 @@ static __global__ void __launch_bounds__(kBlockThreads)
     extents_kernel(Task task, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Piece piece(task, memory, wave);
     const Extent extent = Standard::measure(group, piece.rotated, kChunk);
     if (group.rank() != 0) return;
@@ -116,6 +120,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     round_rotated_kernel(Task task, Sink sink, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Piece piece(task, memory, wave);
     const float* extents = memory.extents + 2 * (piece.number - piece.chunk);
     const Extent extent = group.extent(2 * wave.chunks(), [=](std::int64_t i) { return extents[i]; });
@@ -159,6 +164,7 @@ static __global__ void __launch_bounds__(kBlockThreads)
     decode_rotated_kernel(Task task, DeviceStream stream, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Piece piece(task, memory, wave);
     const std::uint32_t* words = stream.header(piece.bucket);
     // All chunks of a bucket have its scale.
@@ -189,6 +195,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     store_rotated_kernel(Task task, Sink stored_sink, LongHadamard memory, Wave wave) {
     QSTEP_SHARED BlockGroup::Storage storage;
     BlockGroup group(storage);
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const Piece piece(task, memory, wave);
     const Hadamard::Scale scale = piece.scale(group, memory, wave);

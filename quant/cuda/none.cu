@@ -29,6 +29,7 @@ __device__ bool pass(const float (&x)[kCount], std::int64_t e, const Sink& sink)
 template <typename Sink>
 __global__ void __launch_bounds__(kThreads)
     copy_kernel(const float* in, std::int64_t count, bool vectors, Sink stored_sink, double* spreads) {
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const std::int64_t begin = blockIdx.x * kBlockElements;
     const int thread = static_cast<int>(threadIdx.x);
@@ -54,6 +55,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     first_non_finite_kernel(const float* x, std::int64_t n, unsigned long long* first) {
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
+    qstep::cuda::wait_for_predecessor();
 #pragma unroll 8
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < n; i += stride)
         if (!(fabsf(x[i]) <= std::numeric_limits<float>::max()))

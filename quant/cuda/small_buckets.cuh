@@ -187,6 +187,7 @@ __device__ void with_table(const Task& task, const F& f) {
 template <typename Algorithm, typename Tile, typename Sink>
 __global__ void __launch_bounds__(kTileThreads<Tile>, kTileBlocks<Tile>)
     small_buckets_kernel(Task task, Sink stored_sink, double* run_spreads) {
+    qstep::cuda::wait_for_predecessor();
     const Sink sink = stored_sink.ready();
     const Draws draws = task.draws();
     if constexpr (kWholeTiles<Tile, Sink>)

@@ -20,6 +20,7 @@ __global__ void __launch_bounds__(kTotalThreads)
     QSTEP_SHARED BlockGroup::Storage storage;
     const BlockGroup group(storage);
     const std::int64_t runs = (count + run - 1) / run;
+    qstep::cuda::wait_for_predecessor();
     const double total = group.sum(runs, [=](std::int64_t i) {
         const std::int64_t first = i * run, end = first + run < count ? first + run : count;
         double sum = 0;
@@ -32,6 +33,7 @@ __global__ void __launch_bounds__(kTotalThreads)
 
 __global__ void stream_header_kernel(StreamHeaderWords words, const std::int64_t* step, std::uint32_t* to) {
     const int i = static_cast<int>(threadIdx.x);
+    qstep::cuda::wait_for_predecessor();
     if (i >= kStreamHeaderBytes / 4) return;
     to[i] = i == kStepWord ? static_cast<std::uint32_t>(*step) : words.word[i];
 }

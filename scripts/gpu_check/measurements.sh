@@ -65,6 +65,34 @@ run_200() {
     echo "200 epochs in $(cat "$results/run_200/seconds.txt") s, the last: $(tail -1 "$results/run_200/metrics.csv")"
 }
 
+# step_ms PRECISION CODEC: of a step, the best of five times 200.
+step_ms() {
+    printf '200\n%.0s' {1..5} | run "$unpacked/apps/bench_step" --device cuda --precision "$1" --batch-size 128 \
+        --quant "$2" | tail -n +2 | cut -d' ' -f1 | sort -g | head -1
+}
+
+# Whether kernels start before the one before has ended is in the environment (docs/architecture.md): only the time may
+# depend on it.
+early_start() {
+    local runs="$unpacked/runs" table="$results/early_start.txt" precision codec early
+    need_gpu && need_program "$unpacked/apps/bench_step" && need_program "$train" && need_python
+    for precision in bf16 fp32; do
+        rm -rf "$runs"
+        for early in 0 1; do
+            QSTEP_PROGRAMMATIC_LAUNCH=$early run "$train" --data synthetic --device cuda --precision "$precision" \
+                --quant standard --max-steps 200 --seed 1 --deterministic --output "$runs/$early" || return 1
+        done
+        python "$unpacked/scripts/gpu_compare_steps.py" --exact "$runs"/{0,1}/checkpoint.safetensors ||
+            { echo "$precision: other bits where kernels start early" && return 1; }
+    done
+    while read -r precision codec; do
+        echo "$precision, $codec: ms of a step, in turn without and with an early start:" \
+            "$(for early in 0 1 0 1; do QSTEP_PROGRAMMATIC_LAUNCH=$early step_ms "$precision" "$codec"; done | paste -sd' ')"
+    done <<<$'fp32 standard\nbf16 smart\nbf16 standard' | tee "$table"
+    if [ "$(awk 'NF == 18' "$table" | wc -l)" -lt 3 ]; then echo "the same bits, but steps could not be timed" && return 1; fi
+    echo "the same bits; $(tail -1 "$table")"
+}
+
 # Nsight Compute, where it is and may, looks at the same step kernel by kernel.
 profile() {
     local program="$unpacked/apps/bench_step" options precision counters="$results/profile_counters.txt"

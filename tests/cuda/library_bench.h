@@ -82,11 +82,14 @@ class BothWeight {
         copy_ = {weight, gradients, {}, {}};
         if (const auto layout = weight_layout(gpu, use, weight.shape, precision)) {
             copy_.copy = memory_.emplace_back(gpu, Owned(layout->dtype, layout->shape));
-            if (layout->gradient)
-                copy_.copy_gradient = memory_.emplace_back(gpu, Owned(layout->dtype, layout->shape));
-            // The gradient's copy begins with the gradient, to be added to.
             make_weight_copies(gpu, std::vector{copy_});
-            make_weight_copies(gpu, std::vector<WeightCopy>{{gradients, {}, copy_.copy_gradient, {}}});
+            if (!layout->gradient) return;
+            // The gradient's copy, or the first of its parts, begins with the gradient, to be added to.
+            Owned zeros(layout->gradient->dtype, layout->gradient->shape);
+            zeros.set(Doubles(static_cast<std::size_t>(layout->gradient->shape.count())));
+            copy_.copy_gradient = memory_.emplace_back(gpu, zeros);
+            const Tensor first{copy_.copy_gradient.data, layout->gradient->dtype, layout->shape};
+            make_weight_copies(gpu, std::vector<WeightCopy>{{gradients, {}, first, {}}});
         }
     }
     const Owned& on_cpu() const { return value_.cpu; }

@@ -18,12 +18,14 @@ constexpr Device kGpu{DeviceKind::cuda, 0};
 
 __global__ void scale_kernel(float* values, std::int64_t n, float factor) {
     const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    cuda::wait_for_predecessor();
     if (i < n) values[i] *= factor;
 }
 
 // Through dynamic shared memory of any size: out[i] = in[n - 1 - i].
 __global__ void reverse_kernel(float* out, const float* in, std::int64_t n) {
     float* copy = cuda::dynamic_shared<float>();
+    cuda::wait_for_predecessor();
     for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) copy[i] = in[i];
     __syncthreads();
     for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) out[i] = copy[n - 1 - i];

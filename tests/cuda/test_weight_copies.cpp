@@ -11,7 +11,8 @@ namespace {
 
 using test::Twin;
 
-// [O,I,KH,KW]: convolutions of the models, one of everything, several tiles, taps without a common divisor.
+// [O,I,KH,KW]: convolutions of the models (the gradient of [64,64,3,3] comes in parts), one of everything,
+// several tiles, taps without a common divisor.
 const Shape kFilters[] = {{16, 3, 3, 3},  {64, 64, 3, 3}, {32, 16, 1, 1}, {1, 1, 1, 1},
                           {2, 600, 3, 3}, {3, 5, 11, 7},  {2, 10, 2, 5}};
 // Linear weights and biases: around a block of 4,096 elements.
@@ -44,7 +45,16 @@ struct Weight {
           weight(gpu, DType::f32, master, seed, 1.0, 0.0, 1),
           gradient(gpu, DType::f32, master, seed + 1, 1.0, 0.0, 1),
           copy(gpu, dtype, weight_layout(gpu, use, master, DType::bf16).value().shape, seed + 2, 1.0),
-          copy_gradient(gpu, dtype, copy.gpu().shape, seed + 3, 1.0) {}
+          parts(parts_of(gpu, use, master)),
+          copy_gradient(gpu, parts > 1 ? DType::f32 : dtype, in_parts(copy.gpu().shape), seed + 3, 1.0) {}
+
+    static std::int64_t parts_of(Context& gpu, WeightUse use, const Shape& master) {
+        const auto layout = weight_layout(gpu, use, master, DType::bf16).value();
+        return layout.gradient ? layout.gradient->shape.count() / master.count() : 1;
+    }
+    Shape in_parts(Shape of_one) const {
+        return parts == 1 ? of_one : Shape{parts * of_one[0], of_one[1], of_one[2], of_one[3]};
+    }
 
     WeightCopy on_gpu() const {
         return {weight.gpu(), gradient.gpu(), copy.gpu(),
@@ -57,8 +67,12 @@ struct Weight {
     }
     void collect_gradient() const {
         if (use != WeightUse::convolution) return;
-        for (std::int64_t i = 0; i < copy.cpu().count(); ++i)
-            put(gradient.cpu(), in_master(gradient.cpu().shape, i), get(copy_gradient.cpu(), i));
+        for (std::int64_t i = 0; i < copy.cpu().count(); ++i) {
+            float sum = get(copy_gradient.cpu(), i);
+            for (std::int64_t p = 1; p < parts; ++p)
+                sum += get(copy_gradient.cpu(), p * copy.cpu().count() + i);
+            put(gradient.cpu(), in_master(gradient.cpu().shape, i), sum);
+        }
     }
     void expect_same_bits() const {
         SCOPED_TRACE(weight.cpu().shape.to_string());
@@ -66,7 +80,9 @@ struct Weight {
     }
 
     WeightUse use;
-    Twin weight, gradient, copy, copy_gradient;
+    Twin weight, gradient, copy;
+    std::int64_t parts;
+    Twin copy_gradient;
 };
 
 class WeightCopies : public test::OnBoth {
@@ -115,11 +131,18 @@ TEST_F(WeightCopies, LayoutsOfTheDevices) {
         ASSERT_TRUE(layout);
         EXPECT_EQ(layout->dtype, precision);
         EXPECT_EQ(layout->shape, (Shape{4, 2, 1, 3}));
-        EXPECT_TRUE(layout->gradient);
+        ASSERT_TRUE(layout->gradient);
+        EXPECT_EQ(layout->gradient->dtype, precision);
+        EXPECT_EQ(layout->gradient->shape, layout->shape);
         EXPECT_FALSE(weight_layout(gpu(), WeightUse::other, matrix, precision));
         for (const WeightUse use : {WeightUse::convolution, WeightUse::linear, WeightUse::other})
             EXPECT_FALSE(weight_layout(cpu(), use, filters, precision));
     }
+    const auto narrow = weight_layout(gpu(), WeightUse::convolution, {16, 16, 3, 3}, DType::bf16);
+    ASSERT_TRUE(narrow && narrow->gradient);
+    EXPECT_EQ(narrow->gradient->dtype, DType::f32);
+    EXPECT_EQ(narrow->gradient->shape[0] % 16, 0);
+    EXPECT_GT(narrow->gradient->shape[0], 16);
     EXPECT_FALSE(weight_layout(gpu(), WeightUse::linear, matrix, DType::f32));
     const auto layout = weight_layout(gpu(), WeightUse::linear, matrix, DType::bf16);
     ASSERT_TRUE(layout);
@@ -130,15 +153,17 @@ TEST_F(WeightCopies, LayoutsOfTheDevices) {
 
 TEST_F(WeightCopies, WhatDoesNotFitThrows) {
     const Twin filters(gpu(), DType::f32, {4, 3, 3, 3}), narrow(gpu(), DType::f32, {4, 3, 3, 2}),
-        in_bf16(gpu(), DType::bf16, {4, 3, 3, 3});
+        in_bf16_parts(gpu(), DType::bf16, {8, 3, 3, 3}), parts(gpu(), DType::f32, {8, 3, 3, 3});
     const auto pair = [](const Twin& master, const Twin& copy) {
         return WeightCopy{master.gpu(), master.gpu(), copy.gpu(), copy.gpu()};
     };
     for (const std::vector<WeightCopy>& wrong :
-         {std::vector{pair(filters, narrow)}, std::vector{pair(filters, filters), pair(filters, in_bf16)}}) {
+         {std::vector{pair(filters, narrow)},
+          std::vector{pair(filters, filters), pair(filters, in_bf16_parts)}}) {
         EXPECT_THROW(make_weight_copies(gpu(), wrong), Error);
         EXPECT_THROW(collect_weight_gradients(gpu(), wrong), Error);
     }
+    EXPECT_THROW(make_weight_copies(gpu(), std::vector{pair(filters, parts)}), Error);
     EXPECT_THROW(make_weight_copies(cpu(), std::vector{pair(filters, filters)}), Error);
 }
 

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "state.h"
+
 namespace emulation {
 
 namespace {
@@ -31,13 +33,13 @@ BlockRunner& block_runner() {
     return runner;
 }
 
-std::string BlockRunner::run(int threads, Order order, const std::function<void()>& thread) {
+std::string BlockRunner::run(int threads, Order order, bool early, const std::function<void()>& thread) {
     body_ = &thread;
     count_ = threads;
     done_ = 0;
     at_barrier_ = barrier_sum_ = 0;
     misuse_.clear();
-    threads_.assign(static_cast<std::size_t>(threads), Thread{State::unstarted, {}, nullptr, {}});
+    threads_.assign(static_cast<std::size_t>(threads), Thread{State::unstarted, {}, nullptr, {}, !early});
     warps_.resize(static_cast<std::size_t>(threads + warpSize - 1) / warpSize);
     for (Warp& warp : warps_) warp.arrived = 0;
     order_.resize(static_cast<std::size_t>(threads));
@@ -53,6 +55,7 @@ std::string BlockRunner::run(int threads, Order order, const std::function<void(
     // Where a thread never came to its end its stack is simply taken from it.
     stacks_.reclaim_all();
     if (misuse_.empty() && done_ < count_) misuse_ = describe_waiting();
+    if (misuse_.empty()) misuse_ = describe_hasty();
     return misuse_;
 }
 
@@ -183,6 +186,15 @@ std::string BlockRunner::describe_waiting() const {
         together, count_, waits->waits_in, place(waits->where), done_, count_ - done_ - together);
 }
 
+std::string BlockRunner::describe_hasty() const {
+    const auto hasty =
+        std::count_if(threads_.begin(), threads_.end(), [](const Thread& thread) { return !thread.waited; });
+    if (hasty == 0) return {};
+    return fmt::format(
+        "{} of {} threads ended without wait_for_predecessor(), though the kernel before may still run",
+        hasty, count_);
+}
+
 void BlockRunner::leave() {
     Flow never;
     switch_flow(never, scheduler_);
@@ -191,6 +203,11 @@ void BlockRunner::leave() {
 
 void block_barrier(std::source_location where) {
     block_runner().block_barrier("__syncthreads", where);
+}
+
+void wait_for_predecessor() {
+    show_device_memory();
+    block_runner().wait_for_predecessor();
 }
 
 int counting_barrier(bool predicate, std::source_location where) {

@@ -19,9 +19,10 @@ enum class Order { forward, reverse, shuffled };
 
 class BlockRunner {
   public:
-    /// Runs the block that blockIdx names. Returns what was misused, or "".
-    std::string run(int threads, Order order, const std::function<void()>& thread);
+    /// Runs the block that blockIdx names; `early`: as in Launch. Returns what was misused, or "".
+    std::string run(int threads, Order order, bool early, const std::function<void()>& thread);
 
+    void wait_for_predecessor() { threads_[static_cast<std::size_t>(current_)].waited = true; }
     void block_barrier(const char* name, std::source_location where);
     int counting_barrier(bool predicate, std::source_location where);
     WarpValues warp_collective(const char* name, unsigned mask, std::uint64_t value,
@@ -34,6 +35,7 @@ class BlockRunner {
         Flow flow;
         const char* waits_in;
         std::source_location where;
+        bool waited;  // for the predecessor
     };
     struct Warp {
         int arrived = 0;
@@ -54,6 +56,7 @@ class BlockRunner {
     /// Gives up the block; nothing on the stacks of its threads is destroyed any more.
     [[noreturn]] void leave();
     std::string describe_waiting() const;
+    std::string describe_hasty() const;
 
     const std::function<void()>* body_ = nullptr;
     int count_ = 0;

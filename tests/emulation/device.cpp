@@ -173,6 +173,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int valu
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
     *attributes = {};
     attributes->maxThreadsPerBlock = static_cast<int>(kMaxThreads);
+    attributes->ptxVersion = setting("QSTEP_EMULATED_PTX", 90);
     attributes->maxDynamicSharedSizeBytes = static_cast<int>(shared_limit(kernel));
     return cudaSuccess;
 }

@@ -11,6 +11,8 @@
 
 #include "engine/cuda/capture.h"
 #include "kernels/cuda/device/launch.h"
+#include "kernels/cuda/narrow_choice.h"
+#include "kernels/cuda/narrow_conv.h"
 #include "kernels/on_device.h"
 
 namespace qstep::cuda {
@@ -154,6 +156,12 @@ ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
     if (problem.shape.stride == 2 && problem.accumulate != 0) return nullptr;
     return &context.plans().get<HostConvolution>(
         problem, [&] { return std::make_shared<HostConvolution>(context, problem); });
+}
+
+// Both ways are taken somewhere: the own kernels where the batch is even.
+NarrowChoice narrow_choice(const Context&, const Conv2dShape& shape, DType dtype) {
+    const bool own = is_narrow_conv(shape, dtype) && shape.batch % 2 == 0;
+    return {own, own && reads_a_layer(shape), own};
 }
 
 MatmulPlan* matmul_plan(const Context& context, const MatmulProblem& problem) {

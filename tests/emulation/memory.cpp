@@ -30,6 +30,7 @@ struct Memory {
     std::set<void*> pinned;
     std::map<int, std::size_t> used;  // by device
     int access_depth = 0;
+    std::string hidden_from;  // the kernel that has not waited for its predecessor yet
 };
 
 Memory& memory() {
@@ -68,10 +69,13 @@ void explain_fault(int signal, siginfo_t* info, void*) {
     for (const auto& [start, allocation] : memory().allocations) {
         const auto pages = reinterpret_cast<std::uintptr_t>(allocation.pages);
         if (fault < pages || fault >= pages + allocation.page_bytes + page_size()) continue;
-        const char* text = fault >= pages + allocation.page_bytes
-                               ? "emulated CUDA: access behind the end of device memory\n"
-                               : "emulated CUDA: host code touched device memory\n";
-        if (write(STDERR_FILENO, text, std::char_traits<char>::length(text)) < 0) break;
+        const std::string text =
+            "emulated CUDA: " +
+            (fault >= pages + allocation.page_bytes ? "access behind the end of device memory\n"
+             : memory().hidden_from.empty()
+                 ? "host code touched device memory\n"
+                 : memory().hidden_from + " touched device memory before wait_for_predecessor()\n");
+        if (write(STDERR_FILENO, text.data(), text.size()) < 0) break;
     }
     ::signal(signal, SIG_DFL);
     raise(signal);
@@ -104,6 +108,17 @@ DeviceAccess::DeviceAccess() : lock_(device_mutex()) {
 DeviceAccess::~DeviceAccess() {
     if (--memory().access_depth == 0)
         for (const auto& [start, allocation] : memory().allocations) protect(allocation, PROT_NONE);
+}
+
+void hide_device_memory(const std::string& kernel) {
+    memory().hidden_from = kernel;
+    for (const auto& [start, allocation] : memory().allocations) protect(allocation, PROT_NONE);
+}
+
+void show_device_memory() {
+    if (memory().hidden_from.empty()) return;
+    memory().hidden_from.clear();
+    for (const auto& [start, allocation] : memory().allocations) protect(allocation, PROT_READ | PROT_WRITE);
 }
 
 bool on_device(const void* address, std::size_t bytes) {

@@ -34,6 +34,10 @@ class DeviceAccess {
     std::lock_guard<std::recursive_mutex> lock_;
 };
 
+/// Puts device memory out of reach of the kernel that is about to run, until show_device_memory().
+void hide_device_memory(const std::string& kernel);
+void show_device_memory();
+
 /// Whether all of it lies in one allocation of device memory.
 bool on_device(const void* address, std::size_t bytes);
 /// Whether any device allocation holds the address.

@@ -1,5 +1,6 @@
 // Streams, captured graphs, events, copies.
 #include <chrono>
+#include <set>
 
 #include "block.h"
 #include "state.h"
@@ -34,14 +35,29 @@ cudaError_t spoil_capture(cudaError_t error) {
     return remember(error);
 }
 
-std::string run_blocks(const Launch& launch) {
+// A kernel that starts early does not find device memory in reach before it has waited: so it is on its first
+// launch, since that takes some milliseconds.
+class EarlyStart {
+  public:
+    EarlyStart(const Launch& launch, const std::string& name) {
+        static std::set<const void*> launched;
+        if (launch.early && launched.insert(launch.kernel).second) hide_device_memory(name);
+    }
+    ~EarlyStart() { show_device_memory(); }
+    EarlyStart(const EarlyStart&) = delete;
+    EarlyStart& operator=(const EarlyStart&) = delete;
+};
+
+std::string run_blocks(const Launch& launch, const std::string& name) {
     const Order order = order_setting();
+    const EarlyStart start(launch, name);
     gridDim = launch.grid;
     blockDim = launch.block;
     for (unsigned turn = 0; turn < launch.grid.x; ++turn) {
         blockIdx = dim3(order == Order::forward ? turn : launch.grid.x - 1 - turn, 0, 0);
         poison_shared(launch.shared_bytes);
-        const std::string misuse = block_runner().run(static_cast<int>(launch.block.x), order, launch.thread);
+        const std::string misuse =
+            block_runner().run(static_cast<int>(launch.block.x), order, launch.early, launch.thread);
         if (!misuse.empty()) return misuse;
     }
     return {};
@@ -51,6 +67,14 @@ std::string run_blocks(const Launch& launch) {
 
 cudaError_t refuse_while_capturing() {
     return capturing_stream == nullptr ? cudaSuccess : spoil_capture(cudaErrorStreamCaptureUnsupported);
+}
+
+bool starts_early(const cudaLaunchConfig_t& config) {
+    bool early = false;
+    for (unsigned i = 0; i < config.numAttrs; ++i)
+        if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
+            early = config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+    return early;
 }
 
 std::string innermost_range() {
@@ -75,7 +99,7 @@ cudaError_t run(const Launch& launch, const std::string& name) {
     if (failing != nullptr && name == failing &&
         ++runs_of_failing_kernel == setting("QSTEP_EMULATED_FAILING_RUN", 1))
         return fail_launch(name + ": made to fail");
-    const std::string misuse = run_blocks(launch);
+    const std::string misuse = run_blocks(launch, name);
     return misuse.empty() ? cudaSuccess
                           : fail_launch(name + ", block " + std::to_string(blockIdx.x) + ": " + misuse);
 }

@@ -16,6 +16,7 @@ constexpr unsigned kAll = 0xffffffffu;
 __global__ void sum_kernel(double* out, const float* in, std::int64_t n) {
     QSTEP_SHARED double partial[32];
     double sum = 0.0;
+    cuda::wait_for_predecessor();
     for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += in[i];
     for (int delta = 16; delta > 0; delta /= 2) sum += __shfl_down_sync(kAll, sum, delta);
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
@@ -28,6 +29,7 @@ __global__ void sum_kernel(double* out, const float* in, std::int64_t n) {
 
 __global__ void shuffle_kernel(int* out) {
     const int lane = static_cast<int>(threadIdx.x);
+    cuda::wait_for_predecessor();
     out[lane] = __shfl_xor_sync(kAll, lane, 5);
     out[32 + lane] = __shfl_sync(kAll, lane, 7);
     out[64 + lane] = __shfl_up_sync(kAll, lane, 3);
@@ -39,6 +41,7 @@ __global__ void neighbour_kernel(int* out, bool with_barrier) {
     int* tile = cuda::dynamic_shared<int>();
     tile[threadIdx.x] = static_cast<int>(threadIdx.x);
     if (with_barrier) __syncthreads();
+    cuda::wait_for_predecessor();
     out[threadIdx.x] = tile[(threadIdx.x + 1) % blockDim.x];
 }
 

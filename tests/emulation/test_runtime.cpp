@@ -11,14 +11,17 @@ namespace {
 
 __global__ void copy_kernel(float* out, const float* in, std::int64_t n) {
     const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    cuda::wait_for_predecessor();
     if (i < n) out[i] = in[i];
 }
 
 __global__ void count_kernel(int* counter) {
+    cuda::wait_for_predecessor();
     if (threadIdx.x == 0) atomicAdd(counter, 1);
 }
 
 __global__ void shared_kernel(float* out) {
+    cuda::wait_for_predecessor();
     out[0] = cuda::dynamic_shared<float>()[threadIdx.x];
 }
 

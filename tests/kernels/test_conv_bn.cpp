@@ -51,6 +51,8 @@ class ConvBatchNorm : public ::testing::TestWithParam<Case> {
           running_var_(DType::f32, channels(), 6, 0.1, 1) {
         context_.workspace().reserve(conv2d_workspace(context_, shape(), dtype()));
         context_.workspace().reserve(batch_norm_workspace(context_, rows(), shape().out_channels));
+        context_.workspace().reserve(
+            batch_norm_workspace(context_, shape().x().count() / shape().in_channels, shape().in_channels));
         context_.workspace().freeze();
     }
     const Conv2dShape& shape() const { return GetParam().shape; }
@@ -64,6 +66,39 @@ class ConvBatchNorm : public ::testing::TestWithParam<Case> {
     Context context_;
     Owned x_, w_, y_, mean_, inv_std_, gamma_, beta_, running_mean_, running_var_;
 };
+
+// What is left to this convolution by the layer that made x gives the same bits as calls of its own.
+TEST_P(ConvBatchNorm, WorksForTheLayerBefore) {
+    const Shape inputs{shape().in_channels};
+    const Owned before(dtype(), shape().x(), 20), residual(dtype(), shape().x(), 21),
+        mean(DType::f32, inputs, 22), inv_std(DType::f32, inputs, 23, 0.25, 1), gamma(DType::f32, inputs, 24),
+        beta(DType::f32, inputs, 25), running(DType::f32, inputs, 26, 0.1, 1);
+    const BatchNormStats of_input{mean, inv_std};
+    const Normalisation from{before, residual, true, of_input, {gamma, beta, running, running}};
+    conv2d_forward_normalising(context_, shape(), y_, x_, from, w_, stats(), parameters());
+    const Doubles x_at_once = x_.values(), y_at_once = y_.values(), mean_at_once = mean_.values();
+    batch_norm_apply(context_, x_, before, residual, true, of_input, from.parameters);
+    conv2d_forward_statistics(context_, shape(), y_, x_, w_, stats(), parameters());
+    EXPECT_EQ(x_.values(), x_at_once);
+    EXPECT_EQ(y_.values(), y_at_once);
+    EXPECT_EQ(mean_.values(), mean_at_once);
+
+    const Owned dz(dtype(), shape().y(), 27), dgamma(DType::f32, channels(), 28),
+        dbeta(DType::f32, channels(), 29), dw(DType::f32, shape().w());
+    const Owned dx_at_once(dtype(), shape().x()), dx(dtype(), shape().x());
+    const Owned sums[2][2] = {{Owned(DType::f32, inputs), Owned(DType::f32, inputs)},
+                              {Owned(DType::f32, inputs), Owned(DType::f32, inputs)}};
+    const InputReduction input{before, sums[0][0], sums[0][1], true, of_input};
+    const auto backward = [&](const Owned& to, const InputReduction* reduction) {
+        conv2d_backward_through_batch_norm(context_, shape(), to, GradMode::overwrite, dw, dz, y_, x_, w_,
+                                           dgamma, dbeta, stats(), gamma_, reduction);
+    };
+    backward(dx_at_once, &input);
+    backward(dx, nullptr);
+    batch_norm_backward_reduce(context_, dx, sums[1][0], sums[1][1], dx, x_, before, of_input);
+    EXPECT_TRUE(dx.same_bits(dx_at_once));
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(sums[0][i].same_bits(sums[1][i])) << i;
+}
 
 TEST_P(ConvBatchNorm, ForwardStatistics) {
     const Doubles old_mean = running_mean_.values(), old_var = running_var_.values();
@@ -111,7 +146,7 @@ TEST_P(ConvBatchNorm, Backward) {
             dw_out(DType::f32, shape().w());
         conv2d_backward_through_batch_norm(context_, shape(),
                                            mode == GradMode::skip ? Tensor{} : dx_out.tensor(), mode, dw_out,
-                                           dz, y_, x_, w_, dgamma, dbeta, stats(), gamma_);
+                                           dz, y_, x_, w_, dgamma, dbeta, stats(), gamma_, nullptr);
         Doubles expected = mode == GradMode::overwrite ? dx : dx_before.values();
         if (mode == GradMode::accumulate)
             for (std::size_t k = 0; k < dx.size(); ++k) expected[k] += dx[k];

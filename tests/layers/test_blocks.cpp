@@ -90,18 +90,18 @@ std::function<Graph::Build(ParameterStore&)> residual_block(bool joined, bool pr
         const auto bn_side = std::make_shared<BatchNorm2d>(store, "bn_c", 32, 1.0);
         const auto fc = std::make_shared<Linear>(store, "fc", 32, 10, Init::normal(1), Init::constant(0));
         return [=](Tape& tape, Value* images) {
-            const auto unit = [&](const Conv2d& conv, const BatchNorm2d& bn, Value* x, Value* residual,
-                                  bool relu) {
+            const auto unit = [&](const Conv2d& conv, const BatchNorm2d& bn, const ConvBnValue& x,
+                                  Value* residual, bool relu) {
                 return joined ? build_conv_bn(tape, conv, bn, x, residual, relu)
-                              : bn.build(tape, conv.build(tape, x), residual, relu);
+                              : ConvBnValue(bn.build(tape, conv.build(tape, x), residual, relu));
             };
             // The images need a gradient of their own to reach the shortcut's addition: pass them through a
             // layer.
-            Value* x = images;
-            Value* shortcut = projection ? unit(*side, *bn_side, x, nullptr, false)
-                                         : unit(*side, *bn_side, x, nullptr, true);
+            ConvBnValue x = images;
+            const ConvBnValue shortcut = projection ? unit(*side, *bn_side, x, nullptr, false)
+                                                    : unit(*side, *bn_side, x, nullptr, true);
             if (!projection) x = shortcut;
-            Value* middle = unit(*first, *bn_first, x, nullptr, true);
+            const ConvBnValue middle = unit(*first, *bn_first, x, nullptr, true);
             Value* out = unit(*second, *bn_second, middle, shortcut, true);
             return fc->build(tape, build_average_pool(tape, out, out->data.shape[1], 1));
         };

@@ -77,41 +77,31 @@ struct ColumnPlace {
         place.active = place.lane < columns.lanes && vector < columns.vectors;
         return place;
     }
+    /// All of them, for wait_for_predecessor().
+    __device__ std::int64_t indices() const { return lane | channel | first | end; }
 };
 
-/// Pairs of per-channel sums of a block: which threads hold which.
-template <int kVector>
-struct ColumnSums {
-    int outputs;   // channels of the tile
+/// Pairs of sums, one pair for each of some channels, that the threads of a block add up: which threads hold
+/// which. A block has kColumnThreads.
+struct SharedSums {
+    int outputs;   // channels
     int segments;  // shares of a sum that threads add up at the same time
-    int output;    // this thread's channel in the tile
+    int output;    // this thread's channel
     int segment;
 
-    __device__ explicit ColumnSums(const Columns& columns) {
+    __device__ explicit SharedSums(int outputs_) : outputs(outputs_) {
         const int thread = static_cast<int>(threadIdx.x);
-        outputs = columns.width * kVector;
         segments = kColumnThreads / outputs;
         output = thread % outputs;
         segment = thread / outputs;
     }
-    /// This thread's channel of the matrix; only threads with holds_total() have one.
-    __device__ std::int64_t channel(const ColumnPlace& place) const {
-        return static_cast<std::int64_t>(place.tile) * outputs + output;
-    }
-    __device__ bool holds_total(const Columns& columns, const ColumnPlace& place) const {
-        return segment == 0 && channel(place) < columns.channels;
-    }
 
-    /// The chunks whose sums this thread adds up when all blocks are through.
-    __device__ int first_block(const Columns& columns) const {
-        const int share = (columns.row_blocks + segments - 1) / segments;
-        return segment * share;
-    }
-    __device__ int end_block(const Columns& columns) const {
-        const int share = (columns.row_blocks + segments - 1) / segments;
-        const int end = (segment + 1) * share;
+    /// The blocks whose sums this thread adds up when all of `blocks` are through.
+    __device__ int first_block(int blocks) const { return segment * ((blocks + segments - 1) / segments); }
+    __device__ int end_block(int blocks) const {
+        const int end = (segment + 1) * ((blocks + segments - 1) / segments);
         if (segment >= segments) return 0;
-        return end < columns.row_blocks ? end : columns.row_blocks;
+        return end < blocks ? end : blocks;
     }
 
     /// total: this thread's share of two sums; on return, where segment == 0, all shares added in order.
@@ -126,6 +116,19 @@ struct ColumnSums {
             total[0] += shares[0][s * outputs + output];
             total[1] += shares[1][s * outputs + output];
         }
+    }
+};
+
+/// The sums of a block that covers a tile of columns, kVector of them a vector.
+template <int kVector>
+struct ColumnSums : SharedSums {
+    __device__ explicit ColumnSums(const Columns& columns) : SharedSums(columns.width * kVector) {}
+    /// This thread's channel of the matrix; only threads with holds_total() have one.
+    __device__ std::int64_t channel(const ColumnPlace& place) const {
+        return static_cast<std::int64_t>(place.tile) * outputs + output;
+    }
+    __device__ bool holds_total(const Columns& columns, const ColumnPlace& place) const {
+        return segment == 0 && channel(place) < columns.channels;
     }
 
     /// The sums over lanes of what every thread (zero in those that are not active) has for its vector.

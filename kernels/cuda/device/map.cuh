@@ -21,6 +21,7 @@ inline constexpr std::int64_t kMapBlocks = 2112;
 /// It reads and writes no other elements then, so inputs and outputs may be the same array.
 template <int kVector, typename Map>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(Map map, std::int64_t count) {
+    wait_for_predecessor();
     map.begin();
     const std::int64_t vectors = count / kVector;
     const std::int64_t first =

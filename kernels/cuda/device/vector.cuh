@@ -44,6 +44,16 @@ __device__ inline uint4 load_16_bytes(const void* from) {
 #endif
 }
 
+__device__ inline std::uint32_t load_4_bytes(const void* from) {
+#ifdef __CUDA_ARCH__
+    return *static_cast<const std::uint32_t*>(from);
+#else
+    std::uint32_t bytes;
+    std::memcpy(&bytes, from, sizeof(bytes));
+    return bytes;
+#endif
+}
+
 __device__ inline void store_16_bytes(void* to, uint4 bytes) {
 #ifdef __CUDA_ARCH__
     *static_cast<uint4*>(to) = bytes;

@@ -68,6 +68,8 @@ struct PoolPlace {
         place.channel = static_cast<std::int64_t>(index % size.vectors) * kVector;
         return place;
     }
+    /// All of them, for wait_for_predecessor().
+    __device__ std::int64_t indices() const { return row | column | position | channel; }
 };
 
 /// The windows along one axis that hold position `at`: first..last (last < first: none).

@@ -7,3 +7,4 @@
 
 #include "emulation/api.h"
 #include "emulation/launch.h"
+#include "emulation/matrix_unit.h"

@@ -5,7 +5,8 @@
 //
 // Environment: QSTEP_EMULATED_GPUS (default 1), QSTEP_EMULATED_MEMORY_MIB (of each, 8192),
 // QSTEP_EMULATED_DRIVER (CUDA version of the driver, 13000; 0: none), QSTEP_EMULATED_ORDER (in which threads
-// and blocks run between barriers: forward, reverse or shuffled).
+// and blocks run between barriers: forward, reverse or shuffled), QSTEP_EMULATED_PTX (the architecture that
+// kernels were compiled for, 90).
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,7 @@ struct cudaDeviceProp {
 };
 struct cudaFuncAttributes {
     std::size_t sharedSizeBytes, localSizeBytes;
-    int maxThreadsPerBlock, numRegs, maxDynamicSharedSizeBytes;
+    int maxThreadsPerBlock, numRegs, ptxVersion, maxDynamicSharedSizeBytes;
 };
 
 const char* cudaGetErrorName(cudaError_t error);

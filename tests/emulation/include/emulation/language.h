@@ -1,7 +1,9 @@
 // The CUDA C++ that kernels are written in, as C++. The threads of a block are fibers on one OS thread and
 // blocks run one after the other, so an atomic is a plain operation, and memory is always up to date.
 // A barrier or a warp collective that not all of its threads reach at the same place in the source is
-// reported: the launch fails, and cudaGetErrorString says where which threads were.
+// reported: the launch fails, and cudaGetErrorString says where which threads were. So does that of a kernel
+// that may start before its predecessor has ended and has a thread that ends without having waited; on its
+// first launch device memory is out of reach until the first thread waits.
 #pragma once
 
 #include <math.h>
@@ -70,6 +72,7 @@ WarpValues warp_collective(const char* name, unsigned mask, std::uint64_t value,
 /// A barrier that also counts the threads where `predicate` holds.
 int counting_barrier(bool predicate, std::source_location where);
 void* dynamic_shared();
+void wait_for_predecessor();
 
 template <class T>
 std::uint64_t to_word(T value) {
@@ -186,6 +189,10 @@ T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T
 inline unsigned atomicInc(unsigned* address, unsigned last) {
     return emulation::exchange(address, *address >= last ? 0u : *address + 1);
 }
+inline void cudaGridDependencySynchronize() {
+    emulation::wait_for_predecessor();
+}
+inline void cudaTriggerProgrammaticLaunchCompletion() {}
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
