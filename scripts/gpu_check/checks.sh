@@ -40,9 +40,11 @@ first_steps() {
     need_gpu && need_program "$train"
     rm -f "$results/environment.txt"
     for without in "${less[@]}"; do
-        [ -z "$without" ] || echo "again with $without"
         # In a shell of its own, so that one try's environment is not the next one's.
-        if (export ${without?} && first_run bf16 && first_run fp32); then break; fi
+        if (
+            if [ -n "$without" ]; then echo "again with $without" && export ${without?}; fi
+            first_run bf16 && first_run fp32
+        ); then break; fi
         without=none
     done
     if [ "$without" = none ]; then echo "it does not run" && return 1; fi
