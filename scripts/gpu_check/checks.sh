@@ -50,7 +50,7 @@ first_steps() {
     if [ "$without" = none ]; then echo "it does not run" && return 1; fi
     if [ -n "$without" ]; then
         tr ' ' '\n' <<<"$without" >"$results/environment.txt"
-        echo "it runs with $without alone, and so do the parts from here on"
+        echo "it runs only with $without, and so do the parts from here on"
         return 1
     fi
 }
