@@ -11,9 +11,11 @@ device_report() {
     echo "folders of CUDA's libraries: $(cuda_folders | paste -sd' ' -)"
     for program in "$unpacked"/apps/* "$unpacked"/tests/test_cuda_*; do
         [ -x "$program" ] || continue
-        missing="$(LD_LIBRARY_PATH="$(libraries)" ldd "$program" 2>&1 | grep 'not found' | grep -v GLIBC | sort -u)"
+        missing="$(LD_LIBRARY_PATH="$(libraries)" ldd "$program" 2>&1 | awk '/not found/ && !/GLIBC/ { print $1 }' | sort -u |
+            paste -sd' ')"
         if [ -n "$missing" ]; then
-            echo "$(basename "$program") misses:$missing (set CUDA_LIBRARIES)"
+            echo "$(basename "$program") misses $missing: it wants CUDA 13's cuBLASLt and cuDNN 9, and those of CUDA 12" \
+                "do not do; CUDA_LIBRARIES says where they are"
             return 1
         fi
     done
