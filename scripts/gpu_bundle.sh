@@ -68,8 +68,11 @@ while read -r library; do
     cp -L "$library" "$payload/$folder/$name"
 done < <(find "$payload/apps" "$payload/tests" -type f -exec ldd {} + |
     sed -nE 's/.*=> (\/[^ ]+) .*/\1/p; s/^[[:space:]]*(\/[^ ]*ld-linux[^ ]*) .*/\1/p' | sort -u)
+# cuDNN opens its parts when it starts, and they want this one.
+zlib="$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | awk '/libz\.so\.1 .*x86-64/ { found = $NF } END { print found }')"
+[ -z "$zlib" ] || cp -L "$zlib" "$payload/lib/libz.so.1"
 
-cp "$root/scripts/gpu_compare_steps.py" "$payload/scripts/"
+cp "$root"/scripts/gpu_{compare_steps,goals}.py "$payload/scripts/"
 cp "$root"/bench/*.py "$payload/bench/"
 # The peers take PyTorch's side of a model from here.
 cp "$root"/tests/golden/*.py "$payload/tests/golden/"

@@ -3,17 +3,19 @@
 # NVIDIA driver and CUDA's libraries (cuDNN 9, cuBLASLt 13), wherever they are; no network. Python 3 for the comparison
 # of steps, PyTorch for that of times, compute-sanitizer for its part: what is missing is skipped, and said.
 #
-#   ./gpu_check.sh [--only PART[,PART..]] [--budget SECONDS] [--results FOLDER] [--unpacked FOLDER]
+#   ./gpu_check.sh [--only PART[,PART..]] [--budget SECONDS] [--results FOLDER] [--unpacked FOLDER] [--output FOLDER]
 #
-# Every part runs for itself, within its own time (at most nine minutes), whatever happens to the others. After each,
-# gpu_check.json in the folder of results is written anew, with the last outcome of every part that ever ran there; at
-# the end comes one table. Ends with status 1 if a part failed.
+# Every part runs for itself, within its own time (at most nine minutes), whatever happens to the others; what is worth
+# most comes first. After each, gpu_check.json in the folder of results is written anew, with the last outcome of every
+# part that ever ran there and with what is to be reached beside what was measured; so is gpu_check.txt, the two tables
+# with which it ends. Ends with status 1 if a part failed.
 #
-# --only      these parts alone, in this order: --list names them. What measures most (step_table, accuracy) runs only
-#             if it is named
+# --only      these parts alone, in this order: --list names them. Measurements for a record run only if they are named
 # --budget    seconds for all parts: a part gets what is left at most, and is put off where that is under 20
 # --results   where logs and tables go, results/ here by default
 # --unpacked  where the bundle is unpacked, unpacked/ here by default
+# --output    a folder that gets everything in four files, after every part: gpu_check.json, gpu_check.txt,
+#             gpu_check.log, and gpu_check.tar.gz with all results but checkpoints. $OUT by default, if it is set
 #
 # CUDA_LIBRARIES: folders with CUDA's libraries, separated by colons, where they are not found otherwise.
 set -uo pipefail
@@ -25,28 +27,40 @@ results="${GPU_CHECK_RESULTS:-$here/results}"
 GPU_CHECK_LIMIT="${GPU_CHECK_LIMIT:-540}" # seconds of the part that runs
 skipped=77 # exit status of a part that cannot run here
 
-# name, seconds at most, what it does
+# name, seconds at most, what it does. In one call of ten minutes the parts down to `faults` should have their turn.
 parts=(
     "device_report 60 what is here"
-    "gpu_tests 540 the tests that need a GPU"
-    "one_step_resnet_20 540 a training step of ResNet-20 against the CPU, for each precision and codec"
-    "one_step_alexnet 540 the same of AlexNet"
-    "one_step_simple 540 the same of the small network"
-    "eager_captured 300 eager steps against captured ones"
-    "early_start 300 steps whose kernels start before the one before has ended against steps whose do not, and both times"
-    "memcheck_kernels 540 compute-sanitizer's memcheck on the own kernels"
-    "memcheck_codecs 540 the same on the codecs"
-    "racecheck_kernels 540 compute-sanitizer's racecheck on the own kernels"
-    "racecheck_codecs 540 the same on the codecs"
-    "kernel_benchmarks 480 kernels against a copy of the same bytes"
-    "step_times_bf16 540 step times against PyTorch, bf16"
-    "step_times_fp32 540 the same in fp32"
-    "training 540 a short training run"
+    "first_steps 240 whether training runs, and how long it takes to start"
+    "tests_backend 60 GPU tests: memory, copies, launches, captures"
+    "tests_codecs 150 GPU tests: codecs, to the bit"
+    "codec_rates 120 codecs on 64 M elements against a copy of the same bytes"
+    "step_times 150 step times against PyTorch, eager and as one graph, bf16"
+    "codec_overhead 150 what each codec adds to a step"
+    "epoch_times 90 epochs of ResNet-20, from which 200 are estimated"
+    "step_times_compiled 240 step times against PyTorch compiled and as one graph, bf16"
+    "early_start 150 steps whose kernels start before the one before has ended against steps whose do not, and both times"
+    "one_step_resnet_20 240 a training step of ResNet-20 against the CPU, for each precision and codec"
+    "eager_captured 120 eager steps against captured ones, and deterministic runs against each other"
+    "checkpoints 90 a run that moves from the CPU to the GPU and back"
+    "faults 90 what is said of a GPU that is not there, and of too little memory"
+    "run_200 200 200 epochs of ResNet-20 with a codec"
     "profile 120 where a step's time goes, node by node"
+    "tests_run 300 GPU tests: training steps and programs"
+    "tests_kernels 150 GPU tests: own kernels"
+    "tests_libraries 400 GPU tests: convolutions and matrix products"
+    "one_step_simple 200 a training step of the small network against the CPU"
+    "one_step_alexnet 300 the same of AlexNet"
+    "memcheck_kernels 300 compute-sanitizer's memcheck on the own kernels"
+    "memcheck_codecs 400 the same on the codecs"
+    "racecheck_kernels 300 compute-sanitizer's racecheck on the own kernels"
+    "racecheck_codecs 400 the same on the codecs"
+    "kernel_benchmarks 480 every kernel against a copy of the same bytes"
+    "step_times_bf16 540 step times against all forms of PyTorch, bf16"
+    "step_times_fp32 540 the same in fp32"
     "step_table 540 step times of more models, batches and precisions, the fewest rounds"
     "accuracy 540 200 epochs of ResNet-20 with each of the first codecs"
 )
-only_if_named=" profile step_table accuracy " # measurements for a record, not checks
+only_if_named=" step_times_bf16 step_times_fp32 step_table accuracy " # measurements for a record, not checks
 
 say() { echo "gpu_check.sh: $1" >&2; }
 
@@ -67,10 +81,10 @@ case "${1:-}" in
         ;;
 esac
 
-only="" budget=""
+only="" budget="" output="${OUT:-}" arguments=("$@")
 while [ $# -gt 0 ]; do
     case "$1" in
-        --only | --budget | --results | --unpacked)
+        --only | --budget | --results | --unpacked | --output)
             [ $# -ge 2 ] || { say "$1 needs a value." && exit 2; }
             declare "${1#--}=$2"
             shift 2
@@ -81,14 +95,22 @@ while [ $# -gt 0 ]; do
     esac
 done
 for name in ${only//,/ }; do
-    printf '%s\n' "${parts[@]}" | grep -q "^$name " || { say "there is no part '$name'." && exit 2; }
+    # No pipe: grep would leave while printf still writes.
+    [[ " ${parts[*]%% *} " == *" $name "* ]] || { say "there is no part '$name'." && exit 2; }
 done
 
 if [ -n "$budget" ] && ! [[ "$budget" =~ ^[1-9][0-9]*$ ]]; then say "--budget takes seconds, not '$budget'." && exit 2; fi
 
-mkdir -p "$results/parts" "$unpacked" || exit 1
+mkdir -p "$results/parts" "$unpacked" ${output:+"$output"} || exit 1
+if [ -n "$output" ] && [ -z "${GPU_CHECK_LOGGED:-}" ]; then
+    # The log grows line by line, so that whatever ends this machine leaves what was printed until then.
+    GPU_CHECK_LOGGED=yes bash "$self" ${arguments[@]+"${arguments[@]}"} 2>&1 | tee -a "$output/gpu_check.log"
+    exit "${PIPESTATUS[0]}"
+fi
 results="$(cd "$results" && pwd)" unpacked="$(cd "$unpacked" && pwd)"
 export GPU_CHECK_UNPACKED="$unpacked" GPU_CHECK_RESULTS="$results"
+GPU_CHECK_CUDA_FOLDERS="$(cuda_folders)" && export GPU_CHECK_CUDA_FOLDERS
+
 unxz_payload() {
     if command -v xz >/dev/null; then
         xz -dc "$here/payload.tar.xz"
@@ -97,20 +119,51 @@ unxz_payload() {
             "$here/payload.tar.xz"
     fi
 }
-unxz_payload | tar -C "$unpacked" -xf - || { say "payload.tar.xz cannot be unpacked: that takes xz or Python 3." && exit 1; }
+stamp="$(stat -c '%s %Y' "$here/payload.tar.xz")"
+if [ "$(cat "$unpacked/payload.stamp" 2>/dev/null)" != "$stamp" ]; then
+    unxz_payload | tar -C "$unpacked" -xf - ||
+        { say "payload.tar.xz cannot be unpacked: that takes xz or Python 3." && exit 1; }
+    echo "$stamp" >"$unpacked/payload.stamp"
+fi
 
-# The outcomes of all parts that ever ran with these results.
-write_report() {
-    local entry name separator=""
-    printf '{\n "bundle": "%s",\n "host": "%s",\n "parts": [' \
-        "$(json_text "$(paste -sd';' "$here/manifest.txt" 2>/dev/null)")" "$(json_text "$(uname -srm)")"
+# files_of EXTENSION: those of all parts that ever ran with these results, in the order of `parts`.
+files_of() {
+    local entry
     for entry in "${parts[@]}"; do
-        read -r name _ <<<"$entry"
-        [ -f "$results/parts/$name.json" ] || continue
-        printf '%s\n  %s' "$separator" "$(cat "$results/parts/$name.json")"
-        separator=,
+        if [ -f "$results/parts/${entry%% *}.$1" ]; then echo "$results/parts/${entry%% *}.$1"; fi
     done
-    printf '\n ]\n}\n'
+}
+
+# Writes gpu_check.json and gpu_check.txt and hands them over, each whole or not at all.
+write_report() {
+    local file separator="" goals="$results/goals.json" to
+    rm -f "$goals"
+    {
+        files_of row | while read -r file; do cat "$file"; done
+        echo
+        python "$unpacked/scripts/gpu_goals.py" "$results" "$goals" || echo "without Python 3 no table of goals"
+    } >"$results/gpu_check.txt.tmp" 2>&1
+    {
+        printf '{\n "bundle": "%s",\n "host": "%s",\n "parts": [' \
+            "$(json_text "$(paste -sd';' "$here/manifest.txt" 2>/dev/null)")" "$(json_text "$(uname -srm)")"
+        while read -r file; do
+            printf '%s\n  %s' "$separator" "$(cat "$file")"
+            separator=,
+        done < <(files_of json)
+        printf '\n ],\n "goals": %s\n}\n' "$(cat "$goals" 2>/dev/null || echo '[]')"
+    } >"$results/gpu_check.json.tmp"
+    for file in txt json; do mv "$results/gpu_check.$file.tmp" "$results/gpu_check.$file"; done
+    if [ -z "$output" ]; then return; fi
+    tar -czf "$output/gpu_check.tar.gz.tmp" --exclude='*.safetensors' --exclude='*.tmp' -C "$results" .
+    for file in txt json; do cp "$results/gpu_check.$file" "$output/gpu_check.$file.tmp"; done
+    for to in "$output"/gpu_check.{txt,json,tar.gz}; do mv "$to.tmp" "$to"; done
+}
+
+# put_down OUTCOME SECONDS NOTE: of the part $name.
+put_down() {
+    printf '%-20s %-12s %6s s  %s\n' "$name" "$1" "$2" "$3" >"$results/parts/$name.row"
+    printf '{"part": "%s", "outcome": "%s", "seconds": %d, "note": "%s"}' "$name" "$1" "$2" "$(json_text "$3")" \
+        >"$results/parts/$name.json"
 }
 
 # chosen: entries of `parts` to run.
@@ -123,21 +176,29 @@ else
     for entry in "${parts[@]}"; do [[ "$only_if_named" == *" ${entry%% *} "* ]] || chosen+=("$entry"); done
 fi
 
-rows=() status=0
+status=0
 for entry in "${chosen[@]}"; do
     read -r name limit what <<<"$entry"
     if [ -n "$budget" ]; then
         left=$((budget - SECONDS))
         if [ "$left" -lt 20 ]; then
-            rows+=("$(printf '%-18s %-12s' "$name" "put off")")
+            [ -f "$results/parts/$name.json" ] || put_down "put off" 0 "no time was left"
             continue
         fi
         if [ "$left" -lt "$limit" ]; then limit=$left; fi
     fi
-    echo "== $name: $what (at most $limit s)"
+    echo "== $name: $what (at most $limit s, at $SECONDS s)"
     started=$SECONDS
-    GPU_CHECK_LIMIT="$limit" timeout --kill-after=10 "$limit" bash "$self" --part "$name" 2>&1 | tee "$results/$name.log"
-    code=${PIPESTATUS[0]} seconds=$((SECONDS - started))
+    : >"$results/$name.log"
+    # Of first_steps: what training does not run without.
+    while read -r setting; do export "${setting?}"; done < <(cat "$results/environment.txt" 2>/dev/null)
+    GPU_CHECK_LIMIT="$limit" timeout --kill-after=10 "$limit" bash "$self" --part "$name" >"$results/$name.log" 2>&1 &
+    pid=$!
+    tail -n +1 -f -s 0.2 --pid="$pid" "$results/$name.log"
+    wait "$pid"
+    code=$? seconds=$((SECONDS - started))
+    # timeout leads a group of its own; what the part left running would disturb those behind it.
+    kill -KILL -- "-$pid" 2>/dev/null
     case "$code" in
         0) outcome=passed ;;
         "$skipped") outcome=skipped ;;
@@ -146,13 +207,12 @@ for entry in "${chosen[@]}"; do
     esac
     # A cut may go through a letter of several bytes.
     note="$(grep -v '^[[:space:]]*$' "$results/$name.log" | tail -1 | cut -c1-200 | iconv -c -f UTF-8 -t UTF-8)"
-    rows+=("$(printf '%-18s %-12s %6d s  %s' "$name" "$outcome" "$seconds" "$note")")
-    printf '{"part": "%s", "outcome": "%s", "seconds": %d, "note": "%s"}' "$name" "$outcome" "$seconds" \
-        "$(json_text "$note")" >"$results/parts/$name.json"
-    write_report >"$results/gpu_check.json"
+    put_down "$outcome" "$seconds" "$note"
+    write_report
 done
+write_report
 
 echo
-printf '%s\n' "${rows[@]}"
-echo "written: $results/gpu_check.json"
+cat "$results/gpu_check.txt"
+echo "written: $results/gpu_check.json${output:+, and all of it to $output}"
 exit "$status"

@@ -36,7 +36,13 @@ struct Graph {
 bool record(Graph& to, cudaStream_t stream, const std::function<bool()>& launches) {
     QSTEP_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
     bool recorded = true;
-    for (int i = 0; i < kRepetitions && recorded; ++i) recorded = launches();
+    try {
+        for (int i = 0; i < kRepetitions && recorded; ++i) recorded = launches();
+    } catch (...) {
+        // A stream that is left in its capture would fail whatever comes next, with another sentence.
+        if (cudaStreamEndCapture(stream, &to.graph) != cudaSuccess) cudaGetLastError();
+        throw;
+    }
     recorded = cudaStreamEndCapture(stream, &to.graph) == cudaSuccess && recorded;
     recorded = recorded && cudaGraphInstantiate(&to.instance, to.graph, 0) == cudaSuccess;
     if (!recorded) cudaGetLastError();

@@ -1,38 +1,68 @@
 # The parts of gpu_check.sh that measure. To be sourced behind checks.sh. The last line that a part prints goes into the
 # table.
 
-kernel_benchmarks() {
-    local program="$unpacked/apps/bench_kernels" output="$results/kernels_cuda.json"
+# benchmarks NAME REGEX: stopped some seconds before the part is, and what was measured until then is kept.
+benchmarks() {
+    local program="$unpacked/apps/bench_kernels" output="$results/$1.json"
     need_gpu && need_program "$program"
     if python -c 0 2>/dev/null; then
-        # Stopped some seconds before the part is: what was measured until then is kept.
-        python "$unpacked/bench/kernels.py" --device cuda --limit $((GPU_CHECK_LIMIT - 15)) --output "$output" \
-            --program "$(started_by "$program")"
+        python "$unpacked/bench/kernels.py" --device cuda --limit $((GPU_CHECK_LIMIT - 15)) --filter "$2" \
+            --output "$output" --program "$(started_by "$program")"
     else
-        run "$program" --device cuda --benchmark_min_time=0.03 --benchmark_out="$output" --benchmark_out_format=json
+        run "$program" --device cuda --benchmark_min_time=0.03 --benchmark_filter="$2" --benchmark_out="$output" \
+            --benchmark_out_format=json
     fi
 }
+kernel_benchmarks() { benchmarks kernels_cuda .; }
 
-# step_times PRECISION: with fewer forms of PyTorch, none of which compiles, where all would not end in time.
-step_times() {
-    local brief=()
+# compare OUTPUT OPTION...: beside PyTorch, whatever forms of it the options name.
+compare() {
     need_gpu && need_program "$unpacked/apps/bench_step"
-    if [ "$GPU_CHECK_LIMIT" -lt 420 ]; then brief=(--brief); fi
     python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
-    python "$unpacked/bench/compare_pytorch.py" --device cuda --precision "$1" --starts 1 --rounds 7 "${brief[@]}" \
+    python "$unpacked/bench/compare_pytorch.py" --device cuda --starts 1 --rounds 7 "${@:2}" \
         --program "$(started_by "$unpacked/apps/bench_step")" --output "$results/compare_pytorch_cuda_$1.json"
 }
-step_times_bf16() { step_times bf16; }
-step_times_fp32() { step_times fp32; }
+step_times() { compare eager --precision bf16 --types bf16 --forms eager,graph; }
+step_times_compiled() { compare compiled --precision bf16 --types bf16 --forms compiled; }
+step_times_bf16() { compare bf16 --precision bf16; }
+step_times_fp32() { compare fp32 --precision fp32; }
 
-training() {
-    local data
-    need_gpu && need_program "$train"
+# What of a whole step is the codec's, and the codec with the update by itself.
+codec_rates() {
+    benchmarks codec_rates \
+        'codec/(standard|exponential|hadamard|smart)/bucket:512/quantize/67108864/|(codec/.*/update|sgd_update/f32)/272474/'
+}
+codec_overhead() {
+    need_gpu && need_program "$unpacked/apps/bench_step" && need_python
+    python "$unpacked/bench/codec_overhead.py" --device cuda --precision bf16 --limit $((GPU_CHECK_LIMIT - 20)) \
+        --program "$(started_by "$unpacked/apps/bench_step")" --output "$results/codec_overhead_cuda_bf16.json"
+}
+
+# train_epochs NAME OPTION...: a run of ResNet-20 with a codec into the results; with its seconds, start and end included.
+train_epochs() {
+    local folder="$results/$1" data started
     data="$(cifar10)"
-    rm -rf "$results/run"
-    run "$train" --data "${data:-synthetic}" --device cuda --precision bf16 --quant standard --batch-size 128 \
-        --epochs 3 --seed 1 --output "$results/run" || return 1
-    echo "3 epochs on ${data:-the synthetic set}: $(tail -1 "$results/run/metrics.csv")"
+    rm -rf "$folder"
+    started="$(date +%s%N)"
+    run "$train" --data "${data:-synthetic}" --device cuda --precision bf16 --quant standard --seed 1 --output "$folder" \
+        "${@:2}" || return 1
+    awk -v ns="$(($(date +%s%N) - started))" 'BEGIN { printf "%.3f\n", ns / 1e9 }' >"$folder/seconds.txt"
+}
+
+epoch_times() {
+    local batch
+    need_gpu && need_program "$train"
+    for batch in 64 128; do
+        train_epochs "epochs_$batch" --batch-size "$batch" --epochs 12 || return 1
+        echo "batch $batch: 12 epochs in $(cat "$results/epochs_$batch/seconds.txt") s with start and end, the last:" \
+            "$(tail -1 "$results/epochs_$batch/metrics.csv")"
+    done
+}
+
+run_200() {
+    need_gpu && need_program "$train"
+    train_epochs run_200 --batch-size 128 --epochs 200 || return 1
+    echo "200 epochs in $(cat "$results/run_200/seconds.txt") s, the last: $(tail -1 "$results/run_200/metrics.csv")"
 }
 
 # step_ms PRECISION CODEC: of a step, the best of five times 200.
@@ -80,25 +110,19 @@ profile() {
     tail -1 "$results/profile_bf16.txt"
 }
 
-# Ours with each codec, then cells of models, batches and precisions beside PyTorch until the time is used up: those that
-# matter most come first, and each is written for itself.
+# Models, batches and precisions beside PyTorch until the time is used up: those that matter most come first, and each is
+# written for itself.
 step_table() {
-    local program="$unpacked/apps/bench_step" model batch precision codec name cell count=0 started=$SECONDS
-    need_gpu && need_program "$program"
-    for codec in none "${codecs[@]}"; do
-        echo "$codec: $(echo 200 | run "$program" --device cuda --precision bf16 --batch-size 128 --quant "$codec" |
-            tail -1 | cut -d' ' -f1) ms"
-    done | tee "$results/step_codecs.txt"
-    if grep -q ':  ms' "$results/step_codecs.txt"; then echo "a codec's steps could not be timed" && return 1; fi
-    python -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || skip "no PyTorch with CUDA"
+    local model batch precision cell count=0
     for cell in {resnet_20,alexnet}\ {128,64,1024}\ {bf16,fp32,tf32}; do
         read -r model batch precision <<<"$cell"
-        name="compare_pytorch_cuda_${model}_${batch}_$precision"
-        if [ $((SECONDS - started + 40)) -gt "$GPU_CHECK_LIMIT" ]; then break; fi
-        if python "$unpacked/bench/compare_pytorch.py" --device cuda --model "$model" --batch-size "$batch" --brief \
-            --precision "$precision" --starts 1 --rounds 3 --steps 100 --program "$(started_by "$program")" \
-            --output "$results/$name.json"; then
+        if [ "$(left)" -lt 40 ]; then break; fi
+        # In a shell of its own, since a part may end by skipping.
+        if (compare "${model}_${batch}_$precision" --model "$model" --batch-size "$batch" --precision "$precision" \
+            --types "$precision" --forms eager,graph --codecs standard --rounds 3 --steps 100); then
             count=$((count + 1))
+        elif [ $? -eq "$skipped" ]; then
+            skip "no PyTorch with CUDA, or no bench_step"
         fi
     done
     echo "$count of 18 cells measured"

@@ -29,7 +29,11 @@ cuda_folders() {
     for folder in "${folders[@]}"; do [ ! -d "$folder" ] || [ -e "$folder/libcublasLt.so.13" ] || echo "$folder"; done
 }
 
-libraries() { echo "$unpacked/lib:$(cuda_folders | paste -sd: -)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; }
+libraries() {
+    # The folders are looked for once.
+    local folders="${GPU_CHECK_CUDA_FOLDERS-$(cuda_folders)}"
+    echo "$unpacked/lib:$(paste -sd: - <<<"$folders")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+}
 
 # find_start PROGRAM: sets `start`, the command that runs it with the bundle's libraries; also with its C library where
 # the machine's is too old.
@@ -63,7 +67,7 @@ started_by() {
 train="$unpacked/apps/cifar_train"
 need_program() { [ -x "$1" ] || skip "the bundle has no $(basename "$1")"; }
 need_python() { python -c 0 2>/dev/null || skip "no python3"; }
-need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || [ -e /dev/nvidia0 ] || skip "no GPU"; }
+need_gpu() { [[ "$(nvidia-smi -L 2>/dev/null)" == *GPU* ]] || [ -e /dev/nvidia0 ] || skip "no GPU"; }
 
 # The folder with CIFAR-10's binary files, unpacked if it came in a pack; nothing where there is none.
 cifar10() {
