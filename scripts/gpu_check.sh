@@ -39,6 +39,7 @@ parts=(
     "epoch_times 90 epochs of ResNet-20, from which 200 are estimated"
     "step_times_compiled 240 step times against PyTorch compiled and as one graph, bf16"
     "early_start 150 steps whose kernels start before the one before has ended against steps whose do not, and both times"
+    "own_convolutions 120 steps with the own convolutions against steps with the library's"
     "one_step_resnet_20 240 a training step of ResNet-20 against the CPU, for each precision and codec"
     "eager_captured 120 eager steps against captured ones, and deterministic runs against each other"
     "checkpoints 90 a run that moves from the CPU to the GPU and back"

@@ -93,6 +93,15 @@ early_start() {
     echo "the same bits; $(tail -1 "$table")"
 }
 
+# The own convolutions (docs/architecture.md) against the library's with the passes beside them.
+own_convolutions() {
+    local table="$results/own_convolutions.txt" own
+    need_gpu && need_program "$unpacked/apps/bench_step"
+    echo "bf16: ms of a step, in turn with the library's convolutions, the own, the faster ones:" \
+        "$(for own in 0 1 timed 0 1 timed; do QSTEP_OWN_CONVOLUTIONS=$own step_ms bf16 none; done | paste -sd' ')" | tee "$table"
+    [ "$(awk '{ print NF }' "$table")" -eq 22 ]
+}
+
 # Nsight Compute, where it is and may, looks at the same step kernel by kernel.
 profile() {
     local program="$unpacked/apps/bench_step" options precision counters="$results/profile_counters.txt"
