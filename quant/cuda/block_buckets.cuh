@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kBlockThreads)
         Algorithm::fit(group, fits[bucket], measure, task.in + task.buckets.begin(bucket),
                        task.buckets.length(bucket),
                        task.fit_context(bucket, scratch + blockIdx.x * scratch_stride));
-        group.barrier();
+        group.barrier();  // a fit need not wait at its end, and the next one takes its memory
     }
 }
 

@@ -30,6 +30,7 @@ __global__ void operations_kernel(Found* found, int rounds) {
     auto* keys = reinterpret_cast<std::uint32_t*>(x + kCount);
     auto* counts = keys + 2 * kCount;
     const quant::Draws draws{{1, Purpose::rounding, 0}, 0, false};
+    qstep::cuda::wait_for_predecessor();
     for (int round = 0; round < rounds; ++round) {
         // By other threads than those that go over x in turn.
         const auto fill = [&] {

@@ -10,6 +10,7 @@ constexpr int kThreads = 64;
 const std::string kSilent = "no error";
 
 __global__ void neighbour_kernel(int* out, bool with_barrier) {
+    cuda::wait_for_predecessor();
     QSTEP_SHARED int tile[kThreads];
     tile[threadIdx.x] = static_cast<int>(threadIdx.x);
     if (with_barrier) __syncthreads();
@@ -18,6 +19,7 @@ __global__ void neighbour_kernel(int* out, bool with_barrier) {
 
 /// Without the second barrier a thread may overwrite what another has yet to read.
 __global__ void rounds_kernel(int* out, bool with_barrier) {
+    cuda::wait_for_predecessor();
     int* tile = cuda::dynamic_shared<int>();
     int sum = 0;
     for (int round = 0; round < 2; ++round) {
@@ -32,6 +34,7 @@ __global__ void rounds_kernel(int* out, bool with_barrier) {
 enum class InWarp { barrier, shuffle, nothing };
 
 __global__ void lanes_kernel(int* out, InWarp between, int distance) {
+    cuda::wait_for_predecessor();
     QSTEP_SHARED int tile[kThreads];
     tile[threadIdx.x] = static_cast<int>(threadIdx.x);
     if (between == InWarp::barrier) __syncwarp();
@@ -40,6 +43,7 @@ __global__ void lanes_kernel(int* out, InWarp between, int distance) {
 }
 
 __global__ void one_word_kernel(int* word, bool atomically) {
+    cuda::wait_for_predecessor();
     if (threadIdx.x != 0) return;
     if (atomically)
         atomicAdd(word, 1);
@@ -48,6 +52,7 @@ __global__ void one_word_kernel(int* word, bool atomically) {
 }
 
 __global__ void histogram_kernel(int* out, bool with_barrier) {
+    cuda::wait_for_predecessor();
     QSTEP_SHARED int counts[2];
     if (threadIdx.x < 2) counts[threadIdx.x] = 0;
     __syncthreads();
@@ -58,6 +63,7 @@ __global__ void histogram_kernel(int* out, bool with_barrier) {
 
 /// Each thread has bytes of its own; with `overlap` the first of the next thread's too.
 __global__ void bytes_kernel(std::uint8_t* bytes, std::uint16_t* pairs, int overlap) {
+    cuda::wait_for_predecessor();
     for (int i = 0; i < 3 + overlap; ++i) bytes[3 * threadIdx.x + static_cast<unsigned>(i)] = 1;
     pairs[threadIdx.x] = 1;
 }
@@ -69,6 +75,7 @@ struct Fences {
     bool of_one_thread;
 };
 __global__ void hand_over_kernel(int* numbers, int* arrived, int* out, Fences fences) {
+    cuda::wait_for_predecessor();
     QSTEP_SHARED bool is_last;
     numbers[blockIdx.x * blockDim.x + threadIdx.x] = 1;
     if (fences.behind_writing && !fences.of_one_thread) __threadfence();
@@ -89,6 +96,7 @@ __global__ void hand_over_kernel(int* numbers, int* arrived, int* out, Fences fe
 
 /// Waits for others in a way that this project has: see last_to_arrive.
 __global__ void grid_sum_kernel(double* parts, int* arrived, double* out) {
+    cuda::wait_for_predecessor();
     const double sum = cuda::block_sum<kThreads>(1.0);
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
     if (!cuda::last_to_arrive(arrived, static_cast<int>(gridDim.x))) return;

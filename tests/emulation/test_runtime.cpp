@@ -22,7 +22,7 @@ __global__ void count_kernel(int* counter) {
 
 __global__ void shared_kernel(float* out) {
     cuda::wait_for_predecessor();
-    out[0] = cuda::dynamic_shared<float>()[threadIdx.x];
+    if (threadIdx.x == 0) out[0] = cuda::dynamic_shared<float>()[0];
 }
 
 class EmulatedRuntime : public EmulationTest {
