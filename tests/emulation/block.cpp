@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "async_copy.h"
 #include "races.h"
 #include "state.h"
 
@@ -48,6 +49,7 @@ std::string BlockRunner::run(int threads, Order order, bool early, const std::fu
     if (order == Order::reverse) std::reverse(order_.begin(), order_.end());
     if (order == Order::shuffled) std::shuffle(order_.begin(), order_.end(), std::mt19937(blockIdx.x));
     turns_.assign(order_.begin(), order_.end());
+    forget_copies(threads, order != Order::forward);
 
     races::begin_block();
     take_turn();

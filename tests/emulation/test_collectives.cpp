@@ -1,10 +1,13 @@
 // Barriers and warp collectives on the emulation: what is right runs in every order of threads, and what
 // would hang or be undefined on a GPU is reported.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
+#include "kernels/cuda/device/async_copy.cuh"
 #include "launch_test.h"
 
 namespace qstep::test {
@@ -164,6 +167,45 @@ TEST_F(EmulatedCollectives, AKernelRunsAfterAMisusedOne) {
     auto* out = allocate<int>(160);
     cuda::launch(context_, "shuffle", shuffle_kernel, {1, 32}, out);
     EXPECT_EQ(download(out, 160)[0], 5);
+}
+
+// Each thread copies two vectors, in a group each, and waits for all groups but kPending.
+template <int kPending>
+__global__ void copy_kernel(float* out, const float* in) {
+    QSTEP_SHARED float4 place[2][32];
+    const unsigned thread = threadIdx.x;
+    cuda::wait_for_predecessor();
+    for (unsigned group = 0; group < 2; ++group) {
+        cuda::copy_16_bytes_async(&place[group][thread], in + 4 * thread, group == 0 || thread % 2 == 0);
+        cuda::end_copy_group();
+    }
+    cuda::wait_for_copies<kPending>();
+    for (unsigned group = 0; group < 2; ++group) out[2 * thread + group] = place[group][thread].w;
+}
+
+TEST_F(EmulatedCollectives, AsynchronousCopiesComeWithTheirWait) {
+    std::vector<float> values(128);
+    std::iota(values.begin(), values.end(), 0.0f);
+    const float* in = upload(values);
+    auto* out = allocate<float>(64);
+    for (const char* order : {"forward", "reverse"}) {
+        run_in_order(order);
+        cuda::launch(context_, "copies", copy_kernel<0>, {1, 32}, out, in);
+        const std::vector<float> all = download(out, 64);
+        cuda::launch(context_, "copies", copy_kernel<1>, {1, 32}, out, in);
+        const std::vector<float> first = download(out, 64);
+        for (std::size_t thread = 0; thread < 32; ++thread) {
+            const float value = values[4 * thread + 3], second = thread % 2 == 0 ? value : 0.0f;
+            EXPECT_EQ(all[2 * thread], value);
+            EXPECT_EQ(all[2 * thread + 1], second);
+            EXPECT_EQ(first[2 * thread], value);
+            // What was not waited for may be there or not, which is forward and the other orders here.
+            if (order == std::string_view("forward"))
+                EXPECT_EQ(first[2 * thread + 1], second);
+            else
+                EXPECT_TRUE(std::isnan(first[2 * thread + 1]));
+        }
+    }
 }
 
 }  // namespace

@@ -6,5 +6,6 @@
 #include "emulation/language.h"
 
 #include "emulation/api.h"
+#include "emulation/async_copy.h"
 #include "emulation/launch.h"
 #include "emulation/matrix_unit.h"
