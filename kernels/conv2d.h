@@ -40,7 +40,8 @@ void conv2d_forward(Context& context, const Conv2dShape& shape, const Tensor& y,
 void conv2d_backward_data(Context& context, const Conv2dShape& shape, const Tensor& dx, GradMode mode,
                           const Tensor& dy, const Tensor& w);
 
-/// dw (type and shape of w) and, where present, dbias ([O] f32), both overwritten or accumulated into.
+/// dw (as weight_layout() has it, else type and shape of w) and, where present, dbias ([O] f32), both
+/// overwritten or accumulated into.
 void conv2d_backward_weights(Context& context, const Conv2dShape& shape, const Tensor& dw,
                              const Tensor& dbias, GradMode mode, const Tensor& dy, const Tensor& x);
 

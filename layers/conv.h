@@ -40,6 +40,7 @@ class Conv2d {
 
 /// A value, and where build_conv_bn() made it the node behind it: another convolution that is built on it
 /// with batch norm, as its first reader, has it normalised while it is read, which saves a pass over memory.
+/// (The loss must depend on that reader: backward, the gradient's first half is left to it too.)
 class ConvBnValue {
   public:
     /// Of any layer.

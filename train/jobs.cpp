@@ -164,7 +164,8 @@ int train(const CommandLine& command_line, const std::string& program) {
     say(fmt::format("{}\n", description["device_description"].get<std::string>()));
     print_configuration(description["options"]);
     if (context.device().kind == DeviceKind::cuda && !options.deterministic)
-        say("not deterministic: cuDNN's convolutions, chosen by timing; --deterministic takes those that "
+        say("not deterministic: convolutions, cuDNN's or own ones as timing has it; --deterministic takes "
+            "those that "
             "are\n");
     write_text_file(folder.configuration(), description.dump(2) + "\n");
     const RunEnd end = run_to_its_end(trainer, signals);

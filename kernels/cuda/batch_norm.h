@@ -1,7 +1,7 @@
 // Batch normalisation as those call it who have a workspace of their own (conv_bn.cpp, to time it).
 #pragma once
 
-#include "kernels/batch_norm.h"
+#include "kernels/conv_bn.h"
 
 namespace qstep::cuda {
 
@@ -11,6 +11,13 @@ void check_enough_rows(std::int64_t rows);
 /// batch_norm_statistics() in `workspace`, batch_norm_workspace() bytes on a multiple of 16.
 void take_statistics(const Context& context, const BatchNormStats& stats,
                      const BatchNormParameters& parameters, const Tensor& y, void* workspace);
+
+/// batch_norm_apply(), which needs no workspace.
+void normalise(const Context& context, const Tensor& out, const Normalisation& from);
+
+/// batch_norm_backward_reduce() of `dx` for the layer that made x, in `workspace` as above.
+void reduce_backward(const Context& context, const Tensor& dx, const InputReduction& input, const Tensor& x,
+                     void* workspace);
 
 /// batch_norm_backward_apply(), which needs no workspace; dy is overwritten unless `accumulate`.
 void backward_apply(const Context& context, const Tensor& dy, bool accumulate, const Tensor& dz,

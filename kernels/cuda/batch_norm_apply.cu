@@ -125,8 +125,8 @@ struct RunningStatistics {
 };
 
 template <typename T, int kVector>
-void launch_apply(Context& context, T* out, const BatchNormForward<T>& data, bool relu, std::int64_t rows,
-                  std::int64_t channels) {
+void launch_apply(const Context& context, T* out, const BatchNormForward<T>& data, bool relu,
+                  std::int64_t rows, std::int64_t channels) {
     const Columns columns = divide_columns(rows, channels, kVector, kPassWork);
     const auto kernel =
         data.residual
@@ -156,19 +156,25 @@ void batch_norm_running_statistics(Context& context, const BatchNormStats& stats
     launch_map(context, "batch_norm_running_statistics", map, stats.mean.count(), true);
 }
 
-void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, const Tensor& residual, bool relu,
-                      const BatchNormStats& stats, const BatchNormParameters& parameters) {
-    const std::int64_t rows = qstep::detail::check_apply(out, y, residual, stats, parameters),
-                       channels = stats.mean.count();
-    with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const BatchNormForward<T> data = forward_inputs<T>(y, residual, stats, parameters);
+void normalise(const Context& context, const Tensor& out, const Normalisation& from) {
+    const std::int64_t rows =
+        qstep::detail::check_apply(out, from.y, from.residual, from.stats, from.parameters);
+    const std::int64_t channels = from.stats.mean.count();
+    with_float_type(out.dtype, "y", [&]<typename T>(T) {
+        const BatchNormForward<T> data =
+            forward_inputs<T>(from.y, from.residual, from.stats, from.parameters);
         T* to = out.as<T>();
         if (channels % kVectorOf<T> == 0 &&
             aligned_for_vectors(to, data.y, data.residual, data.mean, data.inv_std, data.gamma, data.beta))
-            launch_apply<T, kVectorOf<T>>(context, to, data, relu, rows, channels);
+            launch_apply<T, kVectorOf<T>>(context, to, data, from.relu, rows, channels);
         else
-            launch_apply<T, 1>(context, to, data, relu, rows, channels);
+            launch_apply<T, 1>(context, to, data, from.relu, rows, channels);
     });
+}
+
+void batch_norm_apply(Context& context, const Tensor& out, const Tensor& y, const Tensor& residual, bool relu,
+                      const BatchNormStats& stats, const BatchNormParameters& parameters) {
+    normalise(context, out, {y, residual, relu, stats, parameters});
 }
 
 void backward_apply(const Context& context, const Tensor& dy, bool accumulate, const Tensor& dz,

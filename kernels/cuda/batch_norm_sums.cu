@@ -169,14 +169,33 @@ void launch_statistics(const Context& context, const Tensor& y, std::int64_t row
 }
 
 template <typename T, int kVector>
-void launch_backward_reduce(Context& context, const Gradients<T>& data, std::int64_t rows,
-                            std::int64_t channels) {
+void launch_backward_reduce(const Context& context, const Gradients<T>& data, std::int64_t rows,
+                            std::int64_t channels, void* workspace) {
     const Columns columns = divide_columns(rows, channels, kVector, kSumWork);
     const auto kernel =
         data.out ? backward_reduce_kernel<T, kVector, true> : backward_reduce_kernel<T, kVector, false>;
     launch(context, "batch_norm_backward_reduce", kernel, {columns.blocks(), kColumnThreads}, columns, data,
-           partials_in(context.workspace().lend(partial_bytes(columns, kVector)), columns, kVector),
-           arrival_counters(context));
+           partials_in(workspace, columns, kVector), arrival_counters(context));
+}
+
+void sum_gradients(const Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
+                   const Tensor& dout, const Tensor& out, const Tensor& y, const BatchNormStats& stats,
+                   void* workspace) {
+    const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
+                       channels = stats.mean.count();
+    with_float_type(y.dtype, "y", [&]<typename T>(T) {
+        const Gradients<T> data{dz.as<T>(),
+                                dout.as<T>(),
+                                out ? out.as<T>() : nullptr,
+                                y.as<T>(),
+                                stats.mean.as<float>(),
+                                {stats.inv_std.as<float>(), dgamma.as<float>(), dbeta.as<float>()}};
+        if (channels % kVectorOf<T> == 0 &&
+            aligned_for_vectors(data.dz, data.dout, data.out, data.y, data.mean))
+            launch_backward_reduce<T, kVectorOf<T>>(context, data, rows, channels, workspace);
+        else
+            launch_backward_reduce<T, 1>(context, data, rows, channels, workspace);
+    });
 }
 
 }  // namespace
@@ -217,24 +236,18 @@ void batch_norm_statistics(Context& context, const BatchNormStats& stats,
     take_statistics(context, stats, parameters, y, context.workspace().lend(bytes));
 }
 
+void reduce_backward(const Context& context, const Tensor& dx, const InputReduction& input, const Tensor& x,
+                     void* workspace) {
+    sum_gradients(context, dx, input.dgamma, input.dbeta, dx, input.relu ? x : Tensor{}, input.y, input.stats,
+                  workspace);
+}
+
 void batch_norm_backward_reduce(Context& context, const Tensor& dz, const Tensor& dgamma, const Tensor& dbeta,
                                 const Tensor& dout, const Tensor& out, const Tensor& y,
                                 const BatchNormStats& stats) {
-    const std::int64_t rows = qstep::detail::check_backward_reduce(dz, dgamma, dbeta, dout, out, y, stats),
-                       channels = stats.mean.count();
-    with_float_type(y.dtype, "y", [&]<typename T>(T) {
-        const Gradients<T> data{dz.as<T>(),
-                                dout.as<T>(),
-                                out ? out.as<T>() : nullptr,
-                                y.as<T>(),
-                                stats.mean.as<float>(),
-                                {stats.inv_std.as<float>(), dgamma.as<float>(), dbeta.as<float>()}};
-        if (channels % kVectorOf<T> == 0 &&
-            aligned_for_vectors(data.dz, data.dout, data.out, data.y, data.mean))
-            launch_backward_reduce<T, kVectorOf<T>>(context, data, rows, channels);
-        else
-            launch_backward_reduce<T, 1>(context, data, rows, channels);
-    });
+    const std::int64_t rows = qstep::detail::checked_rows(y, stats);
+    const std::size_t bytes = cuda::batch_norm_workspace(context, rows, stats.mean.count());
+    sum_gradients(context, dz, dgamma, dbeta, dout, out, y, stats, context.workspace().lend(bytes));
 }
 
 }  // namespace qstep::cuda

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/conv2d.h"
 #include "kernels/cuda/library_plans.h"
 #include "kernels/cuda/library_scratch.h"
@@ -82,9 +83,7 @@ void conv2d_backward_through_batch_norm(Context& context, const Conv2dShape& sha
     } else {
         cuda::batch_norm_backward_apply(context, dy, GradMode::overwrite, dz, y, dgamma, dbeta, stats, gamma);
         cuda::conv2d_backward_data(context, shape, dx, dx_mode, dy, w);
-        if (input != nullptr)
-            cuda::batch_norm_backward_reduce(context, dx, input->dgamma, input->dbeta, dx,
-                                             input->relu ? x : Tensor{}, input->y, input->stats);
+        if (input != nullptr) reduce_backward(context, dx, *input, x, workspace);
     }
     cuda::conv2d_backward_weights(context, shape, dw, {}, GradMode::overwrite, dy, x);
 }

@@ -2,4 +2,4 @@
 # tests/emulation/library_plans.cpp stands in for them.
 set(qstep_cuda_library_kernels
     cuda/cublas_handle.cpp cuda/cublas_matmul.cpp cuda/cudnn_graph.cpp cuda/cudnn_handle.cpp cuda/cudnn_plan.cpp
-    cuda/narrow_choice.cpp cuda/time_captured.cpp)
+    cuda/narrow_choice.cpp)

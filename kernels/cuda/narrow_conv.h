@@ -9,7 +9,7 @@
 
 namespace qstep::cuda {
 
-/// Whether the functions below take the convolution. A row of y is 64 pixels at most.
+/// Whether the functions below take the convolution. y has 64x64 pixels at most.
 bool is_narrow_conv(const Conv2dShape& shape, DType dtype);
 
 /// Whether x is made by a layer, not an image: then narrow_conv_backward_data() takes the convolution too,

@@ -223,7 +223,9 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
     check_narrow_operands(shape, dx, dy, w);
     const std::int64_t rows = qstep::detail::check_backward_apply(dy, dz, y, dgamma, dbeta, stats, gamma);
     QSTEP_CHECK(reads_a_layer(shape), "the gradient of images is asked for");
-    QSTEP_CHECK(dy.data != dz.data, "blocks read dz beside what others write to dy");
+    for (const Tensor& written : {dx, dy})
+        QSTEP_CHECK(written.data != dz.data && written.data != y.data,
+                    "blocks read dz and y beside what others write");
     const BatchNormBackward<bf16> data = backward_inputs<bf16>(rows, dz, y, dgamma, dbeta, stats, gamma);
     QSTEP_CHECK(
         aligned_for_vectors(data.dz, data.y, data.mean, data.inv_std, data.gamma, data.dgamma, data.dbeta),

@@ -16,7 +16,8 @@ namespace qstep::cuda {
 
 namespace {
 
-constexpr std::int64_t kWidestRow = 64;
+// Of y, in pixels: a strip of the narrowest image then fits into the shared memory of every GPU.
+constexpr std::int64_t kLongestSide = 64;
 
 struct PlainPixels {
     const bf16* x;
@@ -184,7 +185,8 @@ std::size_t forward_bytes(const Conv2dShape& shape) {
 }  // namespace
 
 bool is_narrow_conv(const Conv2dShape& shape, DType dtype) {
-    return dtype == DType::bf16 && shape.out_width() <= kWidestRow && with_narrow_conv(shape, [](auto) {});
+    return dtype == DType::bf16 && shape.out_width() <= kLongestSide && shape.out_height() <= kLongestSide &&
+           with_narrow_conv(shape, [](auto) {});
 }
 
 std::size_t narrow_conv_bytes(const Conv2dShape& shape) {

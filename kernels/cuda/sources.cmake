@@ -19,7 +19,9 @@ set(qstep_cuda_kernels
     cuda/narrow_conv_backward.cu
     cuda/narrow_conv_forward.cu
     cuda/narrow_conv_weights.cu
+    cuda/narrow_timing.cpp
     cuda/sgd.cu
     cuda/softmax_cross_entropy.cu
     cuda/step_end.cu
+    cuda/time_captured.cpp
     cuda/weight_copies.cu)

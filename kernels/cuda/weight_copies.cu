@@ -5,7 +5,7 @@
 //
 // 6 bytes an element for bf16 (f32: 8), both ways. All of ResNet-20 (270 K weights) takes 0.4 us at 4.3 TB/s,
 // so a launch, 2 us, is what it costs. Where gradients come in parts (narrow_conv.h), collecting them reads
-// 31 MB for ResNet-20, 7 us; adding them up in each convolution's own launch would take its last block 2 to 3
+// 35 MB for ResNet-20, 7 us; adding them up in each convolution's own launch would take its last block 2 to 3
 // us.
 #include "kernels/weight_copies.h"
 

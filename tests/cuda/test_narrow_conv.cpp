@@ -5,6 +5,7 @@
 #include <array>
 
 #include "kernels/cuda/batch_norm.h"
+#include "kernels/cuda/narrow_choice.h"
 #include "kernels/on_device.h"
 #include "tests/cuda/library_bench.h"
 
@@ -72,6 +73,8 @@ class NarrowConv : public test::GpuTest, public ::testing::WithParamInterface<Co
     std::vector<std::unique_ptr<Both>> of_channels_;
     std::unique_ptr<test::OnGpu> scratch_;
 };
+
+class NarrowTiming : public test::GpuTest {};
 
 TEST_P(NarrowConv, Forward) {
     const Both x = random(shape().x(), 1), y = random(shape().y(), 3);
@@ -232,6 +235,43 @@ TEST_P(NarrowConv, GradientAsParts) {
             ASSERT_EQ(values[at], add ? static_cast<double>(static_cast<float>(old[at] + term)) : term)
                 << "add " << add << ", element " << at;
         }
+    }
+}
+
+// So many strips that every block comes to several: more than it has in shared memory at a time.
+class NarrowConvOfManyStrips : public NarrowConv {};
+
+TEST_P(NarrowConvOfManyStrips, BackwardWeights) {
+    const Both dy = random(shape().y(), 1), x = random(shape().x(), 3);
+    const test::OnGpu parts(*gpu_, Owned(DType::f32, in_parts()));
+    Both dw(*gpu_, Owned(DType::f32, shape().w()));
+    conv2d_backward_weights(cpu_, shape(), dw.cpu, {}, GradMode::overwrite, dy.cpu, x.cpu);
+    cuda::narrow_conv_backward_weights(*gpu_, shape(), parts, false, dy.on_gpu, x.on_gpu);
+    collect_weight_gradients(*gpu_, std::vector<WeightCopy>{{{}, dw.on_gpu, {}, parts}});
+    EXPECT_LT(dw.difference(), test::kF32Backends);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NarrowConvOfManyStrips,
+                         ::testing::Values(Conv2dShape{260, 1, 2, 16, 16, 3, 3, 1, 1},
+                                           Conv2dShape{130, 2, 1, 3, 16, 3, 3, 1, 1},
+                                           Conv2dShape{115, 1, 1, 64, 64, 3, 3, 1, 1},
+                                           Conv2dShape{70, 3, 2, 32, 64, 3, 3, 2, 1}));
+
+// What is chosen depends on time, but that both ways can be timed does not.
+TEST_F(NarrowTiming, TakesEveryConvolution) {
+    for (const auto& [in, out, filter, stride] : std::vector<std::array<std::int64_t, 4>>{{3, 16, 3, 1},
+                                                                                          {16, 16, 3, 1},
+                                                                                          {32, 32, 3, 1},
+                                                                                          {64, 64, 3, 1},
+                                                                                          {16, 32, 3, 2},
+                                                                                          {32, 64, 3, 2},
+                                                                                          {16, 32, 1, 2},
+                                                                                          {32, 64, 1, 2}}) {
+        const Conv2dShape shape{1, 4, 4, in, out, filter, filter, stride, filter / 2};
+        ASSERT_TRUE(cuda::is_narrow_conv(shape, DType::bf16));
+        Context gpu(test::kGpu, 1);
+        const cuda::NarrowChoice choice = cuda::time_narrow_conv(gpu, shape, DType::bf16);
+        EXPECT_TRUE(in > 3 || !choice.backward_data);
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/device/columns.cuh"
 #include "kernels/cuda/device/matrix_unit.cuh"
 #include "kernels/cuda/device/vector.cuh"
 #include "kernels/cuda/narrow_conv.h"
@@ -17,6 +18,7 @@
 namespace qstep::cuda {
 
 inline constexpr int kNarrowThreads = 256;
+static_assert(kNarrowThreads == kColumnThreads, "sums of channels are shared by all threads of a block");
 /// Elements of a 16-byte access.
 inline constexpr int kVector = kVectorOf<bf16>;
 
