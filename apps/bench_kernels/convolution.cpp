@@ -71,6 +71,27 @@ Work backward_through_batch_norm(Tensors& tensors, const Tested& t) {
     });
 }
 
+/// What most layers of a ResNet run: x is normalised on the way there, and its gradient's sums taken on the
+/// way back.
+Work forward_normalising(Tensors& tensors, const Tested& t) {
+    const Tensor before = tensors.random(t.x.dtype, t.x.shape);
+    const Normalisation from{before, {}, true, t.stats, t.parameters};
+    return t.work({before, t.x, t.w, t.y}, 1, [t, from](Context& context) {
+        conv2d_forward_normalising(context, t.shape, t.y, t.x, from, t.w, t.stats, t.parameters);
+    });
+}
+
+Work backward_for_two(Tensors& tensors, const Tested& t) {
+    const Tensor dz = tensors.random(t.y.dtype, t.y.shape), before = tensors.random(t.x.dtype, t.x.shape);
+    const Shape channels{t.shape.in_channels};
+    const InputReduction input{before, tensors.filled(channels, 0.0f), tensors.filled(channels, 0.0f), true,
+                               t.stats};
+    return t.work({dz, t.y, t.x, before, t.w, t.dx, t.dw}, 2, [t, dz, input](Context& context) {
+        conv2d_backward_through_batch_norm(context, t.shape, t.dx, GradMode::overwrite, t.dw, dz, t.y, t.x,
+                                           t.w, t.dgamma, t.dgamma, t.stats, t.parameters.gamma, &input);
+    });
+}
+
 /// Six 3x3 convolutions a stage: nearly ResNet-20.
 Work all_copies(Context& context, Tensors& tensors, DType dtype, bool gradients) {
     std::vector<WeightCopy> copies;
@@ -101,7 +122,9 @@ constexpr Pass kPasses[] = {
     {"conv2d_forward_statistics", [](Tensors&, const Tested& t) { return forward_statistics(t); }},
     {"conv2d_backward_data", [](Tensors&, const Tested& t) { return backward_data(t); }},
     {"conv2d_backward_weights", [](Tensors&, const Tested& t) { return backward_weights(t); }},
-    {"conv2d_backward_through_batch_norm", backward_through_batch_norm}};
+    {"conv2d_backward_through_batch_norm", backward_through_batch_norm},
+    {"conv2d_forward_normalising", forward_normalising},
+    {"conv2d_backward_for_two_layers", backward_for_two}};
 
 }  // namespace
 
