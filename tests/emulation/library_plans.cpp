@@ -4,9 +4,11 @@
 // around a refusal is taken somewhere: accumulation into dx with stride 2, and fused biases of one column.
 #include "kernels/cuda/library_plans.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "engine/cuda/capture.h"
@@ -158,9 +160,11 @@ ConvPlan* conv_plan(const Context& context, const ConvProblem& problem) {
         problem, [&] { return std::make_shared<HostConvolution>(context, problem); });
 }
 
-// Both ways are taken somewhere: the own kernels where the batch is even.
+// Both ways are taken somewhere: the own kernels where the batch is even, unless the environment wants none.
 NarrowChoice narrow_choice(const Context&, const Conv2dShape& shape, DType dtype) {
-    const bool own = is_narrow_conv(shape, dtype) && shape.batch % 2 == 0;
+    const char* const wanted = std::getenv("QSTEP_OWN_CONVOLUTIONS");
+    const bool none = wanted != nullptr && std::string_view(wanted) == "0";
+    const bool own = is_narrow_conv(shape, dtype) && shape.batch % 2 == 0 && !none;
     return {own, own && reads_a_layer(shape), own};
 }
 
