@@ -17,6 +17,7 @@ enum class WeightUse { other, convolution, linear };
 
 /// What a device's kernels take in place of a weight.
 struct WeightLayout {
+    /// What kernels write of its gradient.
     struct Gradient {
         DType dtype;
         Shape shape;
