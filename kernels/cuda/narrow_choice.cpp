@@ -27,9 +27,8 @@ NarrowChoice narrow_choice(const Context& context, const Conv2dShape& shape, DTy
         Conv2dShape shape;
         std::int64_t dtype;
     };
-    const std::optional<bool> forced = forced_choice();
     return context.plans().get<NarrowChoice>(Key{shape, static_cast<std::int64_t>(dtype)}, [&] {
-        if (forced)
+        if (const std::optional<bool> forced = forced_choice())
             return std::make_shared<NarrowChoice>(
                 NarrowChoice{*forced, *forced && reads_a_layer(shape), *forced});
         if (context.numerics().deterministic)

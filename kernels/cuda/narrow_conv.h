@@ -36,8 +36,6 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
                                const Tensor& w, const Tensor& dgamma, const Tensor& dbeta,
                                const BatchNormStats& stats, const Tensor& gamma, const InputReduction* input,
                                void* workspace);
-/// Its part of narrow_conv_bytes().
-std::size_t narrow_conv_backward_bytes(const Conv2dShape& shape);
 
 /// In how many parts the gradient of such filters [O,I,KH,KW] is left, f32 [parts*O,KH,KW,I], for activations
 /// of this type: their sum is the gradient. 1 where filters are none of these.

@@ -172,28 +172,12 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
     }
 }
 
-// For stride 2 strips of y; its last row and column may stand for pixels of x that are not there.
-template <typename Conv>
-Strips strips_of(const Conv2dShape& shape) {
-    return {shape.batch, shape.out_height(), shape.out_width(), NarrowTile<Conv::kIn>::kPixels};
-}
-
-// Of one of two arrays.
-std::int64_t partial_count(const Conv2dShape& shape) {
-    std::int64_t count = 0;
-    with_narrow_conv(shape, [&]<typename Conv>(Conv) {
-        if constexpr (Conv::kIn > 3)
-            count = static_cast<std::int64_t>(strips_of<Conv>(shape).count()) * Conv::kIn;
-    });
-    return count;
-}
-
 template <typename Conv>
 void launch_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
                           const Tensor& dy, const BatchNormBackward<bf16>& data, const Tensor& w,
                           const Reduction* reduction) {
     using Product = NarrowProduct<Conv, true>;
-    const Strips strips = strips_of<Conv>(shape);
+    const Strips strips = strips_of<Conv, true>(shape);
     const Window window = window_of<Conv, true>(strips, shape);
     const int elements = Product::Filters::kTotal + window.pixels() * (Conv::kOut + kVector) +
                          staged_elements<Conv::kIn>(strips.rows * strips.width);
@@ -210,10 +194,6 @@ void launch_backward_data(const Context& context, const Conv2dShape& shape, cons
 }
 
 }  // namespace
-
-std::size_t narrow_conv_backward_bytes(const Conv2dShape& shape) {
-    return 2 * static_cast<std::size_t>(partial_count(shape)) * sizeof(double);
-}
 
 void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape, const Tensor& dx, bool add,
                                const Tensor& dy, const Tensor& dz, const Tensor& y, const Tensor& x,
@@ -233,12 +213,11 @@ void narrow_conv_backward_data(const Context& context, const Conv2dShape& shape,
     Reduction reduction{};
     if (input != nullptr) {
         qstep::detail::check_backward_reduce(dx, input->dgamma, input->dbeta, dx, x, input->y, input->stats);
-        auto* first = static_cast<double*>(workspace);
         reduction = {x.as<bf16>(),
                      input->y.as<bf16>(),
                      input->stats.mean.as<float>(),
                      input->relu,
-                     {first, first + partial_count(shape)},
+                     partials_in<true>(workspace, shape),
                      arrival_counters(context),
                      {input->stats.inv_std.as<float>(), input->dgamma.as<float>(), input->dbeta.as<float>()}};
         QSTEP_CHECK(aligned_for_vectors(reduction.x, reduction.y, reduction.mean),

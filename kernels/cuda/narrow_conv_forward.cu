@@ -164,24 +164,6 @@ __global__ void __launch_bounds__(kNarrowThreads, 2)
                          static_cast<double>(strips.images) * strips.height * strips.width, moments);
 }
 
-template <typename Conv>
-Strips strips_of(const Conv2dShape& shape) {
-    return {shape.batch, shape.out_height(), shape.out_width(), NarrowTile<Conv::kOut>::kPixels};
-}
-
-// Of the forward pass, of one of two arrays.
-std::int64_t partial_count(const Conv2dShape& shape) {
-    std::int64_t count = 0;
-    with_narrow_conv(shape, [&]<typename Conv>(Conv) {
-        count = static_cast<std::int64_t>(strips_of<Conv>(shape).count()) * Conv::kOut;
-    });
-    return count;
-}
-
-std::size_t forward_bytes(const Conv2dShape& shape) {
-    return 2 * static_cast<std::size_t>(partial_count(shape)) * sizeof(double);
-}
-
 }  // namespace
 
 bool is_narrow_conv(const Conv2dShape& shape, DType dtype) {
@@ -190,7 +172,8 @@ bool is_narrow_conv(const Conv2dShape& shape, DType dtype) {
 }
 
 std::size_t narrow_conv_bytes(const Conv2dShape& shape) {
-    return std::max(forward_bytes(shape), narrow_conv_backward_bytes(shape));
+    return sizeof(double) * 2 *
+           static_cast<std::size_t>(std::max(partial_count<false>(shape), partial_count<true>(shape)));
 }
 
 void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const Tensor& y, const Tensor& x,
@@ -210,11 +193,10 @@ void narrow_conv_forward(const Context& context, const Conv2dShape& shape, const
             aligned_for_vectors(input.y, input.residual, input.mean, input.inv_std, input.gamma, input.beta),
             "an operand of batch normalisation lies off a multiple of 16 bytes");
     }
-    auto* first = static_cast<double*>(workspace);
-    const Partials partials{first, first + partial_count(shape)};
+    const Partials partials = partials_in<false>(workspace, shape);
     with_narrow_conv(shape, [&]<typename Conv>(Conv) {
         using Product = NarrowProduct<Conv, false>;
-        const Strips strips = strips_of<Conv>(shape);
+        const Strips strips = strips_of<Conv, false>(shape);
         const Window window = window_of<Conv, false>(strips, shape);
         // The sums are staged where filters and pixels lay.
         const int elements =

@@ -1,9 +1,36 @@
 // Where the product of a narrow convolution's strip goes.
 #pragma once
 
+#include "kernels/cuda/device/batch_norm.cuh"
 #include "kernels/cuda/device/narrow_conv.cuh"
 
 namespace qstep::cuda {
+
+/// Of y; backward with stride 2 as well, whose last row and column may then stand for pixels of x that are
+/// not there.
+template <typename Conv, bool kBackward>
+Strips strips_of(const Conv2dShape& shape) {
+    constexpr int kPixels = NarrowTile < kBackward ? Conv::kIn : Conv::kOut > ::kPixels;
+    return {shape.batch, shape.out_height(), shape.out_width(), kPixels};
+}
+
+/// Elements of each of the two arrays in which blocks leave their sums of the result's channels.
+template <bool kBackward>
+std::int64_t partial_count(const Conv2dShape& shape) {
+    std::int64_t count = 0;
+    with_narrow_conv(shape, [&]<typename Conv>(Conv) {
+        if constexpr (!kBackward || Conv::kIn > 3)
+            count = static_cast<std::int64_t>(strips_of<Conv, kBackward>(shape).count()) *
+                    (kBackward ? Conv::kIn : Conv::kOut);
+    });
+    return count;
+}
+
+template <bool kBackward>
+Partials partials_in(void* workspace, const Conv2dShape& shape) {
+    auto* first = static_cast<double*>(workspace);
+    return {first, first + partial_count<kBackward>(shape)};
+}
 
 /// Which pixel of the result a strip's pixel is. With kStep 2 those of one parity of twice the strip's image.
 template <int kStep>
