@@ -10,8 +10,8 @@ namespace qstep::cuda {
 /// not there.
 template <typename Conv, bool kBackward>
 Strips strips_of(const Conv2dShape& shape) {
-    constexpr int kPixels = NarrowTile < kBackward ? Conv::kIn : Conv::kOut > ::kPixels;
-    return {shape.batch, shape.out_height(), shape.out_width(), kPixels};
+    constexpr int kOuter = kBackward ? Conv::kIn : Conv::kOut;
+    return {shape.batch, shape.out_height(), shape.out_width(), NarrowTile<kOuter>::kPixels};
 }
 
 /// Elements of each of the two arrays in which blocks leave their sums of the result's channels.
@@ -26,6 +26,7 @@ std::int64_t partial_count(const Conv2dShape& shape) {
     return count;
 }
 
+/// The two arrays, one behind the other.
 template <bool kBackward>
 Partials partials_in(void* workspace, const Conv2dShape& shape) {
     auto* first = static_cast<double*>(workspace);
