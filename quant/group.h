@@ -8,6 +8,8 @@
 //   rank(), size()              this thread's number, 0 <= rank() < size()
 //   barrier()                   what any thread wrote before is seen by every thread behind it
 //   for_each(n, f)              f(i) for each 0 <= i < n, in any order
+//   by_few(f)                   f(few): few is as many of the threads as wait for each other soonest, a group
+//                               with for_each and barrier
 //   extent(n, f)                Extent of the floats f(i)
 //   sum(n, f)                   sum of the floats or doubles f(i), a double, in the order below
 //   sum(n, draws, f)            the same of f(i, draws.word(i)); f may also store its element's result

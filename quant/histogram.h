@@ -98,7 +98,7 @@ struct SmartHistogram : Smart {
                 reinterpret_cast<Moments*>(base + PointsScratch<Choice>::bytes(candidates, levels));
             auto* counts = reinterpret_cast<std::uint32_t*>(stretch + kStretches + 1);
             auto* sums = reinterpret_cast<std::uint64_t*>(counts + kCounts);
-            return {PointsScratch<Choice>::at(memory, candidates), stretch, counts, sums,
+            return {PointsScratch<Choice>::at(memory, candidates, levels), stretch, counts, sums,
                     reinterpret_cast<std::uint32_t*>(sums + kCells + 1)};
         }
         /// The cheapest cell for a point between others at l <= r.

@@ -9,10 +9,13 @@
 //   C(i,j) = G_i - G_j + v_j B_i - v_i B_j,   G = S2 - v S1,  B = v S0 - S1.
 // The differences cancel, so values are taken relative to the median and everything is double.
 //
-// Where to look: between neighbours at i and j a point costs least at m(i,j), the first value for which
-// S0 >= (B_j - B_i) / (v_j - v_i), and m grows with i and j. A choice c of layer t at j is m(i,j) for i = the
-// choice of layer t-1 at c. So from bounds low <= c <= high follow the bounds m(choice of t-1 at low, j) and
-// m(choice of t-1 at high, j); of 512 normal numbers three rounds of that leave 6 on average.
+// Where to look: between neighbours at i and j a point costs least at m(i,j), the value at which S0 passes
+// (B_j - B_i) / (v_j - v_i), and m grows with i and j. So the t-th of the best points is m of the two beside
+// it, and from bounds of all points follow closer ones: low_t <- m(low_{t-1}, low_{t+1}), likewise high_t
+// (Lloyd's iteration, from both ends). A layer is worked out between its bounds alone, of 512 normal numbers
+// and 16 levels two fifths on average. Within it, a choice c of layer t at j is m(i,j) for i = the choice of
+// layer t-1 at c: from bounds low <= c <= high follow m(choice of t-1 at low, j) and m(choice of t-1 at
+// high, j); three rounds of that leave 6 for each j.
 #pragma once
 
 #include <cstdint>
@@ -24,34 +27,41 @@ namespace qstep::quant {
 /// Positions that a layer settles without neighbours, and how often their bounds are tightened.
 inline constexpr std::int64_t kSettledAlone = 1024;
 inline constexpr int kBoundRounds = 3;
+/// And how often those of the points are.
+inline constexpr int kBracketSweeps = 32;
 
 /// Arrays of one fit, cut from a group's scratch memory. Choice: an integer that holds n - 1.
 template <typename Choice = std::uint32_t>
 struct PointsScratch {
-    double* value;    // v - median
-    double* squares;  // S2, then G
-    double* slope;    // B
-    double* cost;     // S1, then D + G of the layer before
-    double* next;     // D + G of this layer
-    Choice* choice;   // best i of each layer t = 2 .. k-1: choice[(t-2) * row(n) + j]
+    double* value;              // v - median
+    double* squares;            // S2, then G
+    double* slope;              // B
+    double* cost;               // S1, then D + G of the layer before
+    double* next;               // D + G of this layer
+    Choice* choice;             // best i of each layer t = 2 .. k-1: choice[(t-2) * stride(n) + j]
+    std::uint32_t *low, *high;  // where the best t-th point lies, t = 0 .. k-1
 
     static constexpr std::int64_t kArrays = 5;
     static constexpr std::int64_t kPadding = 8;
 
     /// Bytes for n values and `levels` points, a multiple of 8.
     static QSTEP_HOST_DEVICE std::int64_t bytes(std::int64_t n, std::int64_t levels) {
-        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * row(n);
-        return kArrays * stride(n) * 8 + (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
+        return (kArrays * stride(n) + levels) * 8 + choice_bytes(n, levels);
     }
-    /// Elements from one array to the next: a vector may be read whole behind the last value.
+    /// Elements from one array or layer to the next: a vector may be read and stored whole behind the last.
     static QSTEP_HOST_DEVICE std::int64_t stride(std::int64_t n) { return (n + 2 * kPadding - 1) / 8 * 8; }
-    /// And of the choices of one layer: the last block is stored whole.
-    static QSTEP_HOST_DEVICE std::int64_t row(std::int64_t n) { return (n + kPadding - 1) / 8 * 8; }
-    static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n) {
+    static QSTEP_HOST_DEVICE PointsScratch at(void* memory, std::int64_t n, std::int64_t levels) {
         auto* base = static_cast<double*>(memory);
         const std::int64_t s = stride(n);
-        return {base,         base + s,     base + 2 * s,
-                base + 3 * s, base + 4 * s, reinterpret_cast<Choice*>(base + kArrays * s)};
+        auto* const bounds = reinterpret_cast<std::uint32_t*>(base + kArrays * s);
+        auto* const choices = reinterpret_cast<Choice*>(bounds + 2 * levels);
+        return {base, base + s, base + 2 * s, base + 3 * s, base + 4 * s, choices, bounds, bounds + levels};
+    }
+
+  private:
+    static QSTEP_HOST_DEVICE std::int64_t choice_bytes(std::int64_t n, std::int64_t levels) {
+        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * stride(n);
+        return (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
     }
 };
 
@@ -105,55 +115,115 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
     group.barrier();
 }
 
-/// Bounds of a layer's choices from those of the layer before; before: null where they are all 0.
+/// Where a point between neighbours costs least, of elements that stand for one each.
+template <typename Index>
+struct BestPlace {
+    const double *value, *slope;
+
+    /// m(i,j), or a place no better and below it; of places that cost the same any. i <= j.
+    QSTEP_HOST_DEVICE Index at_least(Index i, Index j) const { return place(i, j, 1 - kSlack, i); }
+    /// And no better and above it.
+    QSTEP_HOST_DEVICE Index at_most(Index i, Index j) const { return place(i, j, 1 + kSlack, j); }
+
+  private:
+    /// Above the rounding of a quotient of floats.
+    static constexpr float kSlack = 0x1p-21f;
+
+    /// Where v_i = v_j a point costs nothing anywhere. Differences of nothing but rounding may give any
+    /// number.
+    QSTEP_HOST_DEVICE Index place(Index i, Index j, float slack, Index otherwise) const {
+        const auto gap = static_cast<float>(value[j] - value[i]);
+        const auto elements = static_cast<float>(slope[j] - slope[i]) / gap * slack;
+        // Not a number nor infinite either.
+        if (!(elements >= static_cast<float>(i) && elements <= static_cast<float>(j))) return otherwise;
+        return static_cast<Index>(elements);
+    }
+};
+
+/// Bounds of the points' positions: low[t] <= t-th <= high[t], ends included, of a best choice. Both ascend.
+template <typename Group, typename Scratch>
+QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64_t n, std::int64_t levels,
+                                      int sweeps) {
+    using Index = typename Group::Index;
+    const auto end = static_cast<std::uint32_t>(n - 1);
+    const BestPlace<Index> best{s.value, s.slope};
+    std::uint32_t *const low = s.low, *const high = s.high;
+    group.for_each(levels, [=](std::int64_t t) {
+        low[t] = t == levels - 1 ? end : 0;
+        high[t] = t == 0 ? 0 : end;
+    });
+    group.by_few([=](const auto& few) {
+        // Of the inner points first the odd ones, then the even ones.
+        for (int half = 0; half < 2 * sweeps; ++half) {
+            const int first = 1 + half % 2, count = (static_cast<int>(levels) - first) / 2;
+            few.for_each(2 * count, [=](std::int64_t item) {
+                const auto number = static_cast<int>(item);
+                const bool upper = number >= count;
+                const int t = first + 2 * (upper ? number - count : number);
+                std::uint32_t* const bound = (upper ? high : low) + t;
+                const auto left = static_cast<Index>(bound[-1]), right = static_cast<Index>(bound[1]);
+                *bound = static_cast<std::uint32_t>(upper ? best.at_most(left, right)
+                                                          : best.at_least(left, right));
+            });
+            few.barrier();
+        }
+    });
+    // Among costs that differ by rounding alone they may have crossed.
+    group.for_each(levels, [=](std::int64_t t) {
+        if (high[t] < low[t]) high[t] = low[t];
+    });
+    group.barrier();
+}
+/// Bounds of a layer's choices, from those of the point and from the choices of the layer before; before:
+/// null where those are all 0.
 template <typename Index, typename Choice>
 struct ChoiceBounds {
-    const double *value, *slope;
+    BestPlace<Index> best;
     const Choice* before;
+    Index low, high;  // of the point before
 
     QSTEP_HOST_DEVICE Index chosen_before(Index i) const {
         return before == nullptr ? 0 : static_cast<Index>(before[i]);
     }
-    /// S0 at m(i,j) to the nearest, of elements that stand for one each; at least i + 1, where v_i = v_j too:
-    /// then i is as good as any. Differences of nothing but rounding may give any number.
-    QSTEP_HOST_DEVICE Index elements_up_to(Index i, Index j) const {
-        // Adding it puts whole numbers into the low bits.
-        constexpr double kWhole = 0x1.8p52;
-        const double gap = value[j] - value[i], elements = (slope[j] - slope[i]) / (gap > 0 ? gap : 1.0);
-        const auto found = static_cast<Index>(
-            static_cast<std::int32_t>(std::bit_cast<std::uint64_t>(elements + kWhole) & 0xffffffffu));
-        return found > i ? found : i + 1;
+    /// Choices grow from layer to layer, but at j the layer before may not have been worked out.
+    QSTEP_HOST_DEVICE Index lowest_at(Index j) const {
+        const Index at_j = j > high ? low : chosen_before(j);
+        return at_j > low ? at_j : low;
     }
-    /// A range in which the choices of all positions from `first` to `last` lie. m is bounded outwards.
+    /// A range in which the choices of all positions from `first` to `last` lie.
     QSTEP_HOST_DEVICE IndexRange around(Index first, Index last, int rounds) const {
-        Index low = chosen_before(first), high = last;
+        Index from = lowest_at(first), to = last < high ? last : high;
         for (int round = 0; round < rounds; ++round) {
-            const Index from_low = elements_up_to(chosen_before(low), first) - 1,
-                        from_high = elements_up_to(chosen_before(high), last);
-            low = from_low > low ? from_low : low;
-            low = low < first ? low : first;
-            high = from_high < high ? from_high : high;
+            const Index from_low = best.at_least(chosen_before(from), first),
+                        from_high = best.at_most(chosen_before(to), last);
+            from = from_low > from ? from_low : from;
+            to = from_high < to ? from_high : to;
+            // Among costs that differ by rounding alone choices need not grow.
+            from = from < first ? from : first;
+            from = from < high ? from : high;
+            to = to > from ? to : from;
         }
-        // Among costs that differ by rounding alone choices need not grow.
-        return IndexRange{low < high ? low : high, low < high ? high : low};
+        return IndexRange{from, to};
     }
 };
 
-/// What settling positions of a layer takes. Blocks are counted with 32 bits: a GPU divides 64 by subroutine.
+/// What settling the `count` positions from `first` on takes, those of one layer. Blocks are counted with 32
+/// bits: a GPU divides 64 by subroutine.
 template <typename Index, typename Choice>
 struct Layer {
     PointsScratch<Choice> s;
-    Index n;
+    Index first, count;
     ChoiceBounds<Index, Choice> bounds;
     Choice* choice;
 
     /// The number-th of those that are `apart`, or the last there is.
     QSTEP_HOST_DEVICE Index position(Index number, Index apart) const {
-        const Index j = (number + 1) * apart - 1;
-        return j < n ? j : n - 1;
+        const Index at = (number + 1) * apart - 1;
+        return first + (at < count ? at : count - 1);
     }
     QSTEP_HOST_DEVICE Index blocks_of(Index width) const {
-        return static_cast<Index>(static_cast<std::uint32_t>(n - 1) / static_cast<std::uint32_t>(width)) + 1;
+        return static_cast<Index>(static_cast<std::uint32_t>(count - 1) / static_cast<std::uint32_t>(width)) +
+               1;
     }
     QSTEP_HOST_DEVICE Lines lines() const { return {s.cost, s.slope, s.value}; }
     QSTEP_HOST_DEVICE LineTarget target(Index j) const { return {s.value[j], s.slope[j], j}; }
@@ -163,27 +233,25 @@ struct Layer {
     }
 };
 
-/// Settles every step-th position, or only the last, each block of them from its own bounds.
+/// Settles every step-th position, each block of them from its own bounds.
 template <bool kAdjacent, typename Group, typename Index, typename Choice>
-QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& layer, Index step, int rounds,
-                                    bool last) {
+QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& layer, Index step, int rounds) {
     constexpr auto kBlock = static_cast<Index>(kArgminBlock);
-    const Index blocks = layer.blocks_of(kBlock * step), from = last ? blocks - 1 : 0;
-    // Where the last block of adjacent ones reaches beyond n there is padding.
+    // Where the last block of adjacent ones reaches beyond the last there is padding, or what nobody reads.
     const auto position = [=](Index block, Index lane) {
-        const Index number = (from + block) * kBlock + lane;
-        return kAdjacent ? number : layer.position(number, step);
+        const Index number = block * kBlock + lane;
+        return kAdjacent ? layer.first + number : layer.position(number, step);
     };
     group.for_each_argmin(
-        blocks - from, layer.lines(),
+        layer.blocks_of(kBlock * step), layer.lines(),
         [=](Index block) {
-            return layer.bounds.around(position(block, 0),
-                                       layer.position((from + block) * kBlock + kBlock - 1, step), rounds);
+            return layer.bounds.around(position(block, 0), layer.position(block * kBlock + kBlock - 1, step),
+                                       rounds);
         },
         [=](Index block, Index lane) { return layer.target(position(block, lane)); },
         [=](Index block, Index lane, Index i, double cost) {
             // Of those that are the last position only the first settles it.
-            if (kAdjacent || ((from + block) * kBlock + lane) * step < layer.n)
+            if (kAdjacent || (block * kBlock + lane) * step < layer.count)
                 layer.settle(position(block, lane), i, cost);
         });
     group.barrier();
@@ -196,67 +264,71 @@ QSTEP_HOST_DEVICE void settle_between(Group& group, const Layer<Index, Choice>& 
     constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
     const auto position = [=](Index block, Index lane) {
         const Index number = block * kWide + lane;
-        return kAdjacent ? number : layer.position(number, step);
+        return kAdjacent ? layer.first + number : layer.position(number, step);
     };
     group.for_each_argmin(
         layer.blocks_of(kWide * step), layer.lines(),
         [=](Index block) {
-            const Index high = static_cast<Index>(layer.choice[layer.position(block, kWide * step)]);
-            Index low = block > 0 ? static_cast<Index>(layer.choice[block * kWide * step - 1]) : 0;
-            const Index before = layer.bounds.chosen_before(position(block, 0));
-            low = before > low ? before : low;
+            const auto high = static_cast<Index>(layer.choice[layer.position(block, kWide * step)]);
+            Index low = layer.bounds.lowest_at(position(block, 0));
+            if (block > 0) {
+                const auto left = static_cast<Index>(layer.choice[layer.position(block - 1, kWide * step)]);
+                low = left > low ? left : low;
+            }
             // Among costs that differ by rounding alone choices need not grow.
             return IndexRange{low < high ? low : high, high};
         },
         [=](Index block, Index lane) { return layer.target(position(block, lane)); },
         [=](Index block, Index lane, Index i, double cost) {
             const Index j = position(block, lane);
-            if (j < layer.n - 1) layer.settle(j, i, cost);
+            if (j < layer.first + layer.count - 1) layer.settle(j, i, cost);
         });
     group.barrier();
 }
 
-/// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i; `before`: the choices of the layer
-/// before, or null. `last`: only D at n - 1.
+/// One layer: D of this layer at j = min over i of cost[i] + C(i,j) - G_i.
 ///
 /// Up to kSettledAlone positions are settled from bounds alone; of more every 9th, 81st, ... and then those
-/// between. n < 2^27, so that no index that is made of it leaves 32 bits.
-template <typename Group, typename Choice>
-QSTEP_HOST_DEVICE void points_layer(Group& group, const PointsScratch<Choice>& s, std::int64_t n,
-                                    Choice* choice, const Choice* before, int rounds, bool last) {
-    using Index = typename Group::Index;
+/// between. Positions < 2^27, so that no index that is made of one leaves 32 bits.
+template <typename Group, typename Index, typename Choice>
+QSTEP_HOST_DEVICE void points_layer(Group& group, const Layer<Index, Choice>& layer, int rounds) {
     constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
-    const Layer<Index, Choice> layer{s, static_cast<Index>(n), {s.value, s.slope, before}, choice};
     Index step = 1;
-    while (static_cast<Index>(kSettledAlone) * step < layer.n) step *= kWide;
-    if (step == 1) return settle_alone<true>(group, layer, step, rounds, last);
-    settle_alone<false>(group, layer, step, rounds, last);
-    if (last) return;
+    while (static_cast<Index>(kSettledAlone) * step < layer.count) step *= kWide;
+    if (step == 1) return settle_alone<true>(group, layer, step, rounds);
+    settle_alone<false>(group, layer, step, rounds);
     for (step /= kWide; step > 1; step /= kWide) settle_between<false>(group, layer, step);
     settle_between<true>(group, layer, step);
 }
 
 /// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
 /// returns the cost D (in every thread). n > levels >= 2; value, squares (G) and slope (B) are filled in.
-/// weighted: a position may stand for several elements or none.
+/// weighted: a position may stand for several elements or none, so that S0 does not tell where it is.
 template <typename Group, typename Choice>
 QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
                                         std::int64_t levels, bool weighted, std::uint32_t* positions) {
-    const std::int64_t row = s.row(n);
+    using Index = typename Group::Index;
+    const std::int64_t row = s.stride(n);
+    bracket_points(group, s, n, levels, weighted ? 0 : kBracketSweeps);
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
-    group.for_each(n, [=](std::int64_t j) {
+    const std::int64_t first = s.low[1];
+    group.for_each(s.high[1] - first + 1, [=](std::int64_t item) {
+        const std::int64_t j = first + item;
         const double least =
             first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
         s.next[j] = least + s.squares[j];
     });
     group.barrier();
-    for (std::int64_t layer = 2; layer < levels; ++layer) {
+    const auto index = [](std::uint32_t position) { return static_cast<Index>(position); };
+    for (std::int64_t t = 2; t < levels; ++t) {
         double* const before = s.next;
         s.next = s.cost;
         s.cost = before;
-        Choice* choice = s.choice + (layer - 2) * row;
-        points_layer(group, s, n, choice, layer > 2 ? choice - row : nullptr, weighted ? 0 : kBoundRounds,
-                     layer == levels - 1);
+        Choice* choice = s.choice + (t - 2) * row;
+        const ChoiceBounds<Index, Choice> bounds{
+            {s.value, s.slope}, t > 2 ? choice - row : nullptr, index(s.low[t - 1]), index(s.high[t - 1])};
+        const Layer<Index, Choice> layer{s, index(s.low[t]), index(s.high[t] - s.low[t] + 1), bounds, choice};
+        points_layer(group, layer, weighted ? 0 : kBoundRounds);
     }
     const double least = s.next[n - 1] - s.squares[n - 1];
     if (group.rank() == 0) {

@@ -138,7 +138,7 @@ struct Smart {
             write_points(group, fit, count, [=](std::int64_t i) { return value_of(keys[i]); });
             return;
         }
-        const auto arrays = PointsScratch<Choice>::at(scratch, count);
+        const auto arrays = PointsScratch<Choice>::at(scratch, count, levels);
         // The values are not needed any more when the positions are.
         auto* positions = reinterpret_cast<std::uint32_t*>(arrays.value);
         prepare_costs(group, arrays, count,

@@ -41,6 +41,11 @@ class SimdGroupOf {
     }
 
     template <typename F>
+    void by_few(F f) const {
+        f(*this);
+    }
+
+    template <typename F>
     static Extent extent(std::int64_t n, F f) {
         float low = std::numeric_limits<float>::infinity(), high = -low;
         std::uint32_t largest = 0;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cuda/device/reduce.cuh"
+#include "quant/cuda/sort.cuh"
 #include "quant/group.h"
 
 namespace qstep::quant::cuda {
@@ -43,6 +44,21 @@ __device__ void butterflies(float (&y)[kCount]) {
             }
 }
 
+/// The first warp of a block.
+class FirstWarp {
+  public:
+    __device__ explicit FirstWarp(int rank) : rank_(rank) {}
+
+    __device__ void barrier() const { __syncwarp(); }
+    template <typename F>
+    __device__ void for_each(std::int64_t n, F f) const {
+        for (int i = rank_; i < static_cast<int>(n); i += kWarp) f(i);
+    }
+
+  private:
+    int rank_;
+};
+
 class BlockGroup {
   public:
     static constexpr int kMaxThreads = 1024;
@@ -67,6 +83,13 @@ class BlockGroup {
     __device__ void for_each(std::int64_t n, F f) const {
 #pragma unroll 4
         for (std::int64_t i = rank_; i < n; i += size_) f(i);
+    }
+
+    template <typename F>
+    __device__ void by_few(F f) const {
+        __syncthreads();
+        if (rank_ < kWarp) f(FirstWarp(rank_));
+        __syncthreads();
     }
 
     template <typename F>
@@ -178,24 +201,8 @@ class BlockGroup {
         if (h * 2 <= end) stages<2>(x, end, h);
     }
 
-    /// Bitonic merges in which every exchange puts the smaller key first, so keys beyond n need not be there.
     __device__ void sort(std::uint32_t* keys, std::uint32_t*, std::int64_t n) const {
-        const auto count = static_cast<std::uint32_t>(n);
-        int last = 0;
-        while (std::uint32_t{1} << last < count) ++last;
-        __syncthreads();
-        for (int block = 1; block <= last; ++block)
-            for (int bit = block - 1; bit >= 0; --bit) {
-                const std::uint32_t span = std::uint32_t{2} << bit;
-                exchange_pairs(keys, count, bit, bit == block - 1 ? span - 1 : span / 2);
-                // Keys that were exchanged within runs of two a lane are the warp's own, until others come
-                // in.
-                const std::uint32_t next = bit > 0 ? span / 2 : std::uint32_t{2} << block;
-                if (span <= 2 * kWarp && next <= 2 * kWarp && !(bit == 0 && block == last))
-                    __syncwarp();
-                else
-                    __syncthreads();
-            }
+        sort_keys(keys, static_cast<int>(n), rank_, size_);
     }
 
     template <typename F>
@@ -351,22 +358,6 @@ class BlockGroup {
             for (int i = 0; i < kCount; ++i) first[i * h] = y[i];
         }
         __syncthreads();
-    }
-
-    /// Puts keys[i], i with bit `bit` clear, and keys[i ^ mask] in order.
-    __device__ void exchange_pairs(std::uint32_t* keys, std::uint32_t n, int bit, std::uint32_t mask) const {
-        const std::uint32_t low = (std::uint32_t{1} << bit) - 1;
-        const std::uint32_t pairs = (n + 2 * low + 1) >> (bit + 1) << bit;
-        for (auto at = static_cast<std::uint32_t>(rank_); at < pairs;
-             at += static_cast<std::uint32_t>(size_)) {
-            const std::uint32_t i = (at & ~low) << 1 | (at & low), partner = i ^ mask;
-            if (partner >= n) continue;
-            const std::uint32_t a = keys[i], b = keys[partner];
-            if (b < a) {
-                keys[i] = b;
-                keys[partner] = a;
-            }
-        }
     }
 
     Storage& storage_;

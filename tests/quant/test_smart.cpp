@@ -156,16 +156,32 @@ TEST(SmartPoints, CostIsExactForAWholeBucket) {
     }
 }
 
-// Of more than 1024 values a layer settles every 9th position first, of more than 9216 every 81st.
+/// D of the dynamic program. weighted: without bounds, so that layers are as long as there are values.
+double program_cost(const std::vector<float>& sorted, std::int64_t levels, bool weighted) {
+    const auto n = static_cast<std::int64_t>(sorted.size());
+    std::vector<double> memory(static_cast<std::size_t>(quant::PointsScratch<>::bytes(n, levels)) / 8);
+    std::vector<std::uint32_t> positions(static_cast<std::size_t>(levels));
+    const auto scratch = quant::PointsScratch<>::at(memory.data(), n, levels);
+    SimdGroup group;
+    prepare_costs(group, scratch, n, [&](std::int64_t i) { return static_cast<double>(sorted[i]); });
+    return optimal_points(group, scratch, n, levels, weighted, positions.data());
+}
+
+// Of more than 1024 positions a layer settles every 9th first, of more than 9216 every 81st. With 40 levels
+// the bounds of the points are still far apart.
 TEST(SmartPoints, CostIsExactForManyCandidates) {
     const RandomStream stream{25, Purpose::synthetic_data, 0};
-    for (const auto& [n, levels] : {std::pair{1023, 5}, {1024, 5}, {1025, 5}, {2050, 8}, {9300, 4}})
+    for (const auto& [n, levels] :
+         {std::pair{1023, 5}, {1024, 5}, {1025, 5}, {2050, 8}, {9300, 4}, {2050, 40}})
         for (const int flavour : {0, 1, 4}) {
+            SCOPED_TRACE(testing::Message() << n << " values, " << levels << " levels, flavour " << flavour);
             const auto v = random_sorted(stream, 0, n, flavour);
             const double spread = (static_cast<double>(v.back()) - v.front());
-            EXPECT_NEAR(cost_of(v, points_of(v, levels)), quadratic_cost(v, levels),
-                        kCostTolerance * spread * spread * n)
-                << n << " " << flavour;
+            const double expected = quadratic_cost(v, levels),
+                         tolerance = kCostTolerance * spread * spread * n;
+            EXPECT_NEAR(cost_of(v, points_of(v, levels)), expected, tolerance);
+            EXPECT_NEAR(program_cost(v, levels, false), expected, tolerance);
+            EXPECT_NEAR(program_cost(v, levels, true), expected, tolerance);
         }
 }
 
