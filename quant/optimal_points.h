@@ -28,7 +28,7 @@ namespace qstep::quant {
 inline constexpr std::int64_t kSettledAlone = 1024;
 inline constexpr int kBoundRounds = 3;
 /// And how often those of the points are.
-inline constexpr int kBracketSweeps = 32;
+inline constexpr int kBracketSweeps = 40;
 
 /// Arrays of one fit, cut from a group's scratch memory. Choice: an integer that holds n - 1.
 template <typename Choice = std::uint32_t>
@@ -97,7 +97,7 @@ QSTEP_HOST_DEVICE void prefix_sums(Group& group, double* first, double* second, 
     group.barrier();
 }
 
-/// Fills value, squares (G), slope (B) from the sorted sample v(i).
+/// Fills value, squares (G), slope (B) from the sorted sample v(i), whose magnitudes are near 1 at most.
 template <typename Group, typename Scratch, typename F>
 QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_t n, F v) {
     const double median = v(n / 2);
@@ -117,27 +117,39 @@ QSTEP_HOST_DEVICE void prepare_costs(Group& group, const Scratch& s, std::int64_
 
 /// Where a point between neighbours costs least, of elements that stand for one each.
 template <typename Index>
-struct BestPlace {
-    const double *value, *slope;
-
+class BestPlace {
+  public:
+    /// Of n sorted values, so scaled that n times their range is a float.
+    QSTEP_HOST_DEVICE BestPlace(const double* value, const double* slope, std::int64_t n)
+        : value_(value), slope_(slope) {
+        const auto count = static_cast<double>(n);
+        unsure_ = static_cast<float>(kRounding * count * (value[n - 1] - value[0]));
+    }
     /// m(i,j), or a place no better and below it; of places that cost the same any. i <= j.
-    QSTEP_HOST_DEVICE Index at_least(Index i, Index j) const { return place(i, j, 1 - kSlack, i); }
+    QSTEP_HOST_DEVICE Index at_least(Index i, Index j) const { return place(i, j, -unsure_, 1 - kSlack, i); }
     /// And no better and above it.
-    QSTEP_HOST_DEVICE Index at_most(Index i, Index j) const { return place(i, j, 1 + kSlack, j); }
+    QSTEP_HOST_DEVICE Index at_most(Index i, Index j) const { return place(i, j, unsure_, 1 + kSlack, j); }
 
   private:
+    /// No sum is larger than n times the range. Of up to 4096 elements (prefix_sums) it is off by less than
+    /// this share of that, of more as good as always.
+    static constexpr double kRounding = 0x1p-46;
     /// Above the rounding of a quotient of floats.
     static constexpr float kSlack = 0x1p-21f;
+    static constexpr float kMost = 0x1p27f;
 
-    /// Where v_i = v_j a point costs nothing anywhere. Differences of nothing but rounding may give any
-    /// number.
-    QSTEP_HOST_DEVICE Index place(Index i, Index j, float slack, Index otherwise) const {
-        const auto gap = static_cast<float>(value[j] - value[i]);
-        const auto elements = static_cast<float>(slope[j] - slope[i]) / gap * slack;
-        // Not a number nor infinite either.
-        if (!(elements >= static_cast<float>(i) && elements <= static_cast<float>(j))) return otherwise;
-        return static_cast<Index>(elements);
+    /// Where v_i = v_j a point costs nothing anywhere.
+    QSTEP_HOST_DEVICE Index place(Index i, Index j, float shift, float slack, Index otherwise) const {
+        const auto gap = static_cast<float>(value_[j] - value_[i]);
+        const float elements = (static_cast<float>(slope_[j] - slope_[i]) + shift) / gap * slack;
+        auto found = static_cast<Index>(smaller(kMost, larger(0.0f, elements)));
+        found = found > i ? found : i;
+        found = found < j ? found : j;
+        return gap > 0 ? found : otherwise;
     }
+
+    const double *value_, *slope_;
+    float unsure_;
 };
 
 /// Bounds of the points' positions: low[t] <= t-th <= high[t], ends included, of a best choice. Both ascend.
@@ -146,7 +158,7 @@ QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64
                                       int sweeps) {
     using Index = typename Group::Index;
     const auto end = static_cast<std::uint32_t>(n - 1);
-    const BestPlace<Index> best{s.value, s.slope};
+    const BestPlace<Index> best(s.value, s.slope, n);
     std::uint32_t *const low = s.low, *const high = s.high;
     group.for_each(levels, [=](std::int64_t t) {
         low[t] = t == levels - 1 ? end : 0;
@@ -326,7 +338,7 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         s.cost = before;
         Choice* choice = s.choice + (t - 2) * row;
         const ChoiceBounds<Index, Choice> bounds{
-            {s.value, s.slope}, t > 2 ? choice - row : nullptr, index(s.low[t - 1]), index(s.high[t - 1])};
+            {s.value, s.slope, n}, t > 2 ? choice - row : nullptr, index(s.low[t - 1]), index(s.high[t - 1])};
         const Layer<Index, Choice> layer{s, index(s.low[t]), index(s.high[t] - s.low[t] + 1), bounds, choice};
         points_layer(group, layer, weighted ? 0 : kBoundRounds);
     }

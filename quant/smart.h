@@ -141,8 +141,9 @@ struct Smart {
         const auto arrays = PointsScratch<Choice>::at(scratch, count, levels);
         // The values are not needed any more when the positions are.
         auto* positions = reinterpret_cast<std::uint32_t*>(arrays.value);
-        prepare_costs(group, arrays, count,
-                      [=](std::int64_t i) { return static_cast<double>(value_of(keys[i])); });
+        const auto scale =
+            static_cast<double>(power_of(larger(-value_of(keys[0]), value_of(keys[count - 1]))).inverse);
+        prepare_costs(group, arrays, count, [=](std::int64_t i) { return value_of(keys[i]) * scale; });
         optimal_points(group, arrays, count, levels, false, positions);
         write_points(group, fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
     }

@@ -215,14 +215,15 @@ class BlockGroup {
         __syncthreads();
     }
 
-    /// A thread looks for the best of several lanes of a block at once, which share what is loaded of a line;
-    /// where there are threads enough, several of a warp share the indices.
+    /// A thread looks for the best of several lanes of a block at once, which share what is loaded of a line.
+    /// Few lanes or a team of threads for them take a shorter time and more instructions, so they are spread
+    /// over a quarter of the threads and no more.
     template <typename Range, typename Target, typename Store>
     __device__ void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
                                     Store store) const {
-        constexpr int kLanes = static_cast<int>(kArgminBlock), kFew = 2, kMany = 4, kLeastTeam = 4;
+        constexpr int kLanes = static_cast<int>(kArgminBlock), kFew = 2, kMany = 4;
         const int count = static_cast<int>(blocks);
-        if (count * (kLanes / kFew) * kLeastTeam <= size_)
+        if (count * (kLanes / kFew) <= size_ / 4)
             search_blocks<kFew>(count, lines, range, target, store);
         else
             search_blocks<kMany>(count, lines, range, target, store);
@@ -272,7 +273,7 @@ class BlockGroup {
         const int items = blocks * kParts;
         // A team is 2^shift threads: dividing by it takes one instruction.
         int shift = 0;
-        while (1 << shift < kWarp && items << (shift + 1) <= size_) ++shift;
+        while (1 << shift < kWarp && items << (shift + 1) <= size_ / 4) ++shift;
         const int team = 1 << shift, member = rank_ & (team - 1);
         for (int base = 0; base < items; base += size_ >> shift) {
             const auto number = static_cast<unsigned>(base + (rank_ >> shift));

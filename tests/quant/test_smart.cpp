@@ -163,8 +163,10 @@ double program_cost(const std::vector<float>& sorted, std::int64_t levels, bool 
     std::vector<std::uint32_t> positions(static_cast<std::size_t>(levels));
     const auto scratch = quant::PointsScratch<>::at(memory.data(), n, levels);
     SimdGroup group;
-    prepare_costs(group, scratch, n, [&](std::int64_t i) { return static_cast<double>(sorted[i]); });
-    return optimal_points(group, scratch, n, levels, weighted, positions.data());
+    const int exponent = std::ilogb(std::max(-sorted.front(), sorted.back()));
+    prepare_costs(group, scratch, n,
+                  [&](std::int64_t i) { return std::ldexp(static_cast<double>(sorted[i]), -exponent); });
+    return std::ldexp(optimal_points(group, scratch, n, levels, weighted, positions.data()), 2 * exponent);
 }
 
 // Of more than 1024 positions a layer settles every 9th first, of more than 9216 every 81st. With 40 levels
