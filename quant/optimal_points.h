@@ -125,10 +125,17 @@ class BestPlace {
         const auto count = static_cast<double>(n);
         unsure_ = static_cast<float>(kRounding * count * (value[n - 1] - value[0]));
     }
-    /// m(i,j), or a place no better and below it; of places that cost the same any. i <= j.
-    QSTEP_HOST_DEVICE Index at_least(Index i, Index j) const { return place(i, j, -unsure_, 1 - kSlack, i); }
-    /// And no better and above it.
-    QSTEP_HOST_DEVICE Index at_most(Index i, Index j) const { return place(i, j, unsure_, 1 + kSlack, j); }
+    /// m(i,j), or a place no better and below it, or above; of places that cost the same any. i <= j.
+    QSTEP_HOST_DEVICE Index bound(Index i, Index j, bool above) const {
+        const float shift = above ? unsure_ : -unsure_, slack = above ? 1 + kSlack : 1 - kSlack;
+        const auto gap = static_cast<float>(value_[j] - value_[i]);
+        const float elements = (static_cast<float>(slope_[j] - slope_[i]) + shift) / gap * slack;
+        auto found = static_cast<Index>(smaller(kMost, larger(0.0f, elements)));
+        found = found > i ? found : i;
+        found = found < j ? found : j;
+        // Where v_i = v_j a point costs nothing anywhere.
+        return gap > 0 ? found : above ? j : i;
+    }
 
   private:
     /// No sum is larger than n times the range. Of up to 4096 elements (prefix_sums) it is off by less than
@@ -137,16 +144,6 @@ class BestPlace {
     /// Above the rounding of a quotient of floats.
     static constexpr float kSlack = 0x1p-21f;
     static constexpr float kMost = 0x1p27f;
-
-    /// Where v_i = v_j a point costs nothing anywhere.
-    QSTEP_HOST_DEVICE Index place(Index i, Index j, float shift, float slack, Index otherwise) const {
-        const auto gap = static_cast<float>(value_[j] - value_[i]);
-        const float elements = (static_cast<float>(slope_[j] - slope_[i]) + shift) / gap * slack;
-        auto found = static_cast<Index>(smaller(kMost, larger(0.0f, elements)));
-        found = found > i ? found : i;
-        found = found < j ? found : j;
-        return gap > 0 ? found : otherwise;
-    }
 
     const double *value_, *slope_;
     float unsure_;
@@ -174,8 +171,7 @@ QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64
                 const int t = first + 2 * (upper ? number - count : number);
                 std::uint32_t* const bound = (upper ? high : low) + t;
                 const auto left = static_cast<Index>(bound[-1]), right = static_cast<Index>(bound[1]);
-                *bound = static_cast<std::uint32_t>(upper ? best.at_most(left, right)
-                                                          : best.at_least(left, right));
+                *bound = static_cast<std::uint32_t>(best.bound(left, right, upper));
             });
             few.barrier();
         }
@@ -206,8 +202,8 @@ struct ChoiceBounds {
     QSTEP_HOST_DEVICE IndexRange around(Index first, Index last, int rounds) const {
         Index from = lowest_at(first), to = last < high ? last : high;
         for (int round = 0; round < rounds; ++round) {
-            const Index from_low = best.at_least(chosen_before(from), first),
-                        from_high = best.at_most(chosen_before(to), last);
+            const Index from_low = best.bound(chosen_before(from), first, false),
+                        from_high = best.bound(chosen_before(to), last, true);
             from = from_low > from ? from_low : from;
             to = from_high < to ? from_high : to;
             // Among costs that differ by rounding alone choices need not grow.

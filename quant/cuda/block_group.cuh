@@ -52,6 +52,7 @@ class FirstWarp {
     __device__ void barrier() const { __syncwarp(); }
     template <typename F>
     __device__ void for_each(std::int64_t n, F f) const {
+#pragma unroll 1
         for (int i = rank_; i < static_cast<int>(n); i += kWarp) f(i);
     }
 

@@ -7,7 +7,7 @@
 // 8 bytes an element: 64 M elements could move in 125 us at 4.3 TB/s, but the fit takes 40 times that. A
 // bucket of 512 with all its elements, in instructions of a warp of sm_90: the 13 layers compare some 2,000
 // lines each, at two fused multiply-adds and a comparison of doubles and three selections a line; with loads,
-// bounds and the threads that wait for a neighbour's longer range 25,500. Bounding the points takes 5,600,
+// bounds and the threads that wait for a neighbour's longer range 25,500. Bounding the points takes 5,100,
 // sorting 2,700, preparing and rounding 3,400: 5 ms for 131,072 buckets on 132 multiprocessors at 1.83 GHz.
 // Of the 533 buckets of ResNet-20 a multiprocessor has four or five: 25 to 32 us. Buckets of 51200 and a
 // sample of 512: the same fit, a hundredth as often.
