@@ -13,7 +13,7 @@
 // (B_j - B_i) / (v_j - v_i), and m grows with i and j. So the t-th of the best points is m of the two beside
 // it, and from bounds of all points follow closer ones: low_t <- m(low_{t-1}, low_{t+1}), likewise high_t
 // (Lloyd's iteration, from both ends). A layer is worked out between its bounds alone, of 512 normal numbers
-// and 16 levels two fifths on average. Within it, a choice c of layer t at j is m(i,j) for i = the choice of
+// and 16 levels a quarter on average. Within it, a choice c of layer t at j is m(i,j) for i = the choice of
 // layer t-1 at c: from bounds low <= c <= high follow m(choice of t-1 at low, j) and m(choice of t-1 at
 // high, j); three rounds of that leave 6 for each j.
 #pragma once
@@ -182,6 +182,7 @@ QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64
     });
     group.barrier();
 }
+
 /// Bounds of a layer's choices, from those of the point and from the choices of the layer before; before:
 /// null where those are all 0.
 template <typename Index, typename Choice>

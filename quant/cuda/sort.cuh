@@ -1,5 +1,5 @@
 // Sorting by a thread block: bitonic merges in which every exchange puts the smaller key first, so keys
-// beyond n need not be there. Four in five exchanges of 512 keys happen within a run that a warp holds in
+// beyond n need not be there. Of 512 keys' 45 rounds of exchanges 42 happen within runs that a warp holds in
 // registers.
 #pragma once
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -18,6 +19,8 @@ using quant::cpu::SimdGroup;
 
 // Relative to the spread of all values: costs are differences of sums of that size in double.
 constexpr double kCostTolerance = 1e-12;
+/// Fills scratch memory: neither a cost nor, halved, a position.
+constexpr double kUnwritten = std::bit_cast<double>(~std::uint64_t{0});
 
 /// sum of (x-l)(r-x) over the sorted values for ascending points that include both ends.
 double cost_of(const std::vector<float>& sorted, const std::vector<float>& points) {
@@ -94,7 +97,8 @@ std::vector<float> points_of(const std::vector<float>& sorted, std::int64_t leve
     const auto count = static_cast<std::int64_t>(sorted.size());
     std::vector<std::uint32_t> keys;
     for (const float x : sorted) keys.push_back(Smart::key_of(x));
-    std::vector<double> scratch(static_cast<std::size_t>(Smart::scratch_bytes(count, levels)) / 8 + 1);
+    std::vector<double> scratch(static_cast<std::size_t>(Smart::scratch_bytes(count, levels)) / 8 + 1,
+                                kUnwritten);
     Smart::Fit fit;
     SimdGroup group;
     Smart::place(group, fit, keys.data(), count, levels, reinterpret_cast<char*>(scratch.data()));
@@ -156,17 +160,28 @@ TEST(SmartPoints, CostIsExactForAWholeBucket) {
     }
 }
 
-/// D of the dynamic program. weighted: without bounds, so that layers are as long as there are values.
-double program_cost(const std::vector<float>& sorted, std::int64_t levels, bool weighted) {
+/// What a run of the dynamic program gives.
+struct Program {
+    double cost;
+    /// Positions of all points but the ends that it looked at.
+    std::int64_t looked_at;
+};
+
+/// weighted: without bounds, so that layers are as long as there are values.
+Program run_program(const std::vector<float>& sorted, std::int64_t levels, bool weighted) {
     const auto n = static_cast<std::int64_t>(sorted.size());
-    std::vector<double> memory(static_cast<std::size_t>(quant::PointsScratch<>::bytes(n, levels)) / 8);
+    std::vector<double> memory(static_cast<std::size_t>(quant::PointsScratch<>::bytes(n, levels)) / 8,
+                               kUnwritten);
     std::vector<std::uint32_t> positions(static_cast<std::size_t>(levels));
     const auto scratch = quant::PointsScratch<>::at(memory.data(), n, levels);
     SimdGroup group;
     const int exponent = std::ilogb(std::max(-sorted.front(), sorted.back()));
     prepare_costs(group, scratch, n,
                   [&](std::int64_t i) { return std::ldexp(static_cast<double>(sorted[i]), -exponent); });
-    return std::ldexp(optimal_points(group, scratch, n, levels, weighted, positions.data()), 2 * exponent);
+    const double cost = optimal_points(group, scratch, n, levels, weighted, positions.data());
+    std::int64_t looked_at = 0;
+    for (std::int64_t t = 1; t < levels - 1; ++t) looked_at += scratch.high[t] - scratch.low[t] + 1;
+    return {std::ldexp(cost, 2 * exponent), looked_at};
 }
 
 // Of more than 1024 positions a layer settles every 9th first, of more than 9216 every 81st. With 40 levels
@@ -182,9 +197,29 @@ TEST(SmartPoints, CostIsExactForManyCandidates) {
             const double expected = quadratic_cost(v, levels),
                          tolerance = kCostTolerance * spread * spread * n;
             EXPECT_NEAR(cost_of(v, points_of(v, levels)), expected, tolerance);
-            EXPECT_NEAR(program_cost(v, levels, false), expected, tolerance);
-            EXPECT_NEAR(program_cost(v, levels, true), expected, tolerance);
+            EXPECT_NEAR(run_program(v, levels, false).cost, expected, tolerance);
+            EXPECT_NEAR(run_program(v, levels, true).cost, expected, tolerance);
         }
+}
+
+// With 40 levels layers of more than 9216 positions begin behind the first value; the quadratic program would
+// take long for so many.
+TEST(SmartPoints, BoundsDoNotChangeTheCost) {
+    const RandomStream stream{26, Purpose::synthetic_data, 0};
+    for (const int flavour : {0, 2, 4}) {
+        const auto v = random_sorted(stream, 0, 12000, flavour);
+        const double spread = (static_cast<double>(v.back()) - v.front());
+        EXPECT_NEAR(run_program(v, 40, false).cost, run_program(v, 40, true).cost,
+                    kCostTolerance * spread * spread * 12000)
+            << flavour;
+    }
+}
+
+TEST(SmartPoints, BoundsSpareMostPositions) {
+    auto v = gradient_like(512);
+    std::sort(v.begin(), v.end());
+    EXPECT_EQ(run_program(v, 16, true).looked_at, 14 * 512);
+    EXPECT_LT(run_program(v, 16, false).looked_at, 14 * 512 * 2 / 5);
 }
 
 TEST(SmartPoints, FewDistinctValuesAreAllPoints) {
