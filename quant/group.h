@@ -18,9 +18,9 @@
 //                               turn, each putting (a + b, a - b) for the pairs a = x[i], b = x[i+h],
 //                               floor(i/h) even
 //   sort(keys, spare, n)        uint32 keys ascending; spare: n more
-//   count(counts, size, n, f)   counts[c] = how many 0 <= i < n have f(i) = c, for each 0 <= c < size; counts
-//   has
-//                               room for 2 size uint32, of which the second half is left as it happens
+//   count(counts, size, n, f)   counts[c] = how many 0 <= i < n have f(i) = c, for each 0 <= c < size;
+//                               counts has room for 2 size uint32, of which the second half is left as it
+//                               happens
 //   Index                       what for_each_argmin numbers blocks, lanes and lines with; 32 bits at least
 //   for_each_argmin(blocks, lines, range, target, store)
 //                               for each lane < kArgminBlock of each block: the first index i in

@@ -125,7 +125,8 @@ class BestPlace {
         const auto count = static_cast<double>(n);
         unsure_ = static_cast<float>(kRounding * count * (value[n - 1] - value[0]));
     }
-    /// m(i,j), or a place no better and below it, or above; of places that cost the same any. i <= j.
+    /// m(i,j) to within rounding, which puts it lower or, above: higher. Among equal values any place. i <=
+    /// j.
     QSTEP_HOST_DEVICE Index bound(Index i, Index j, bool above) const {
         const float shift = above ? unsure_ : -unsure_, slack = above ? 1 + kSlack : 1 - kSlack;
         const auto gap = static_cast<float>(value_[j] - value_[i]);
@@ -139,7 +140,8 @@ class BestPlace {
 
   private:
     /// No sum is larger than n times the range. Of up to 4096 elements (prefix_sums) it is off by less than
-    /// this share of that, of more as good as always.
+    /// this share of that; of millions it was seen off by six times as much, and the least cost by 4e-15 of
+    /// itself.
     static constexpr double kRounding = 0x1p-46;
     /// Above the rounding of a quotient of floats.
     static constexpr float kSlack = 0x1p-21f;

@@ -32,7 +32,7 @@ constexpr std::int64_t kMostScratch = kMostSmartScratch;
 /// Where the fit lies elsewhere and addresses take more registers, fewer.
 constexpr int kFitThreads = 128, kFitBlocks = 5, kFewFitBlocks = 4;
 
-/// Choices of two bytes: three of these fits share a multiprocessor where two of Smart's would.
+/// Choices of two bytes: with 16 levels and 512 candidates a fit takes 38 KB instead of 53.
 struct NarrowSmart : Smart {
     static constexpr std::int64_t kMostValues = 65536;
 

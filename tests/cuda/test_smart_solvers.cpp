@@ -19,6 +19,8 @@ TEST_F(CudaCodecs, ExactSmartHasTheBitsOfTheCpu) {
         expect_same(solved_by(Solver::exact, bucket), gradient_like(bucket + bucket / 2 + 1));
     for (const std::int64_t levels : {2, 3, 17})
         expect_same(solved_by(Solver::exact, -1, levels), gradient_like(3001));
+    // Layers of more than 9216 positions.
+    expect_same(solved_by(Solver::exact, -1, 40), gradient_like(12000));
 }
 
 TEST_F(CudaCodecs, HistogramSmartHasTheBitsOfTheCpu) {
