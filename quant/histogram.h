@@ -139,7 +139,7 @@ struct SmartHistogram : Smart {
         // The program's arrays are not needed any more when the positions are.
         auto *const positions = reinterpret_cast<std::uint32_t*>(s.points.value),
                     *const cells = reinterpret_cast<std::uint32_t*>(s.points.slope);
-        if (levels < candidates) optimal_points(group, s.points, candidates, levels, true, positions);
+        if (levels < candidates) optimal_points<true>(group, s.points, candidates, levels, positions);
         group.for_each(
             levels, [=](std::int64_t i) { cells[i] = s.candidate[levels < candidates ? positions[i] : i]; });
         group.barrier();

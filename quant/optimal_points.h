@@ -27,8 +27,9 @@ namespace qstep::quant {
 /// Positions that a layer settles without neighbours, and how often their bounds are tightened.
 inline constexpr std::int64_t kSettledAlone = 1024;
 inline constexpr int kBoundRounds = 3;
-/// And how often those of the points are.
+/// And how often those of the points are; of more levels than this it would take longer than it saves.
 inline constexpr int kBracketSweeps = 40;
+inline constexpr std::int64_t kMostBracketed = 64;
 
 /// Arrays of one fit, cut from a group's scratch memory. Choice: an integer that holds n - 1.
 template <typename Choice = std::uint32_t>
@@ -38,7 +39,7 @@ struct PointsScratch {
     double* slope;              // B
     double* cost;               // S1, then D + G of the layer before
     double* next;               // D + G of this layer
-    Choice* choice;             // best i of each layer t = 2 .. k-1: choice[(t-2) * stride(n) + j]
+    Choice* choice;             // best i of layer t = 1 .. k-1 at j: of_layer(t, n, levels)[j]
     std::uint32_t *low, *high;  // where the best t-th point lies, t = 0 .. k-1
 
     static constexpr std::int64_t kArrays = 5;
@@ -58,10 +59,16 @@ struct PointsScratch {
         return {base, base + s, base + 2 * s, base + 3 * s, base + 4 * s, choices, bounds, bounds + levels};
     }
 
+    /// Of the last layer one place is asked for: it has the row of the first, which is long read by then.
+    QSTEP_HOST_DEVICE Choice* of_layer(std::int64_t t, std::int64_t n, std::int64_t levels) const {
+        return choice + (t > rows(levels) ? 0 : t - 1) * stride(n);
+    }
+
   private:
+    static QSTEP_HOST_DEVICE std::int64_t rows(std::int64_t levels) { return levels > 4 ? levels - 2 : 2; }
     static QSTEP_HOST_DEVICE std::int64_t choice_bytes(std::int64_t n, std::int64_t levels) {
-        const std::int64_t choices = (levels > 2 ? levels - 2 : 0) * stride(n);
-        return (choices * static_cast<std::int64_t>(sizeof(Choice)) + 7) / 8 * 8;
+        const auto each = static_cast<std::int64_t>(sizeof(Choice));
+        return (rows(levels) * stride(n) * each + 7) / 8 * 8;
     }
 };
 
@@ -178,33 +185,33 @@ QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64
             few.barrier();
         }
     });
-    // Among costs that differ by rounding alone they may have crossed.
-    group.for_each(levels, [=](std::int64_t t) {
+    // Among costs that differ by rounding alone they may have crossed. Layers begin where a vector does.
+    group.for_each(levels - 1, [=](std::int64_t t) {
         if (high[t] < low[t]) high[t] = low[t];
+        low[t] = low[t] / kArgminBlock * kArgminBlock;
     });
     group.barrier();
 }
 
-/// Bounds of a layer's choices, from those of the point and from the choices of the layer before; before:
-/// null where those are all 0.
+/// Bounds of a layer's choices, from those of the point and from the choices of the layer before.
 template <typename Index, typename Choice>
 struct ChoiceBounds {
     BestPlace<Index> best;
     const Choice* before;
     Index low, high;  // of the point before
 
-    QSTEP_HOST_DEVICE Index chosen_before(Index i) const {
-        return before == nullptr ? 0 : static_cast<Index>(before[i]);
-    }
+    QSTEP_HOST_DEVICE Index chosen_before(Index i) const { return static_cast<Index>(before[i]); }
     /// Choices grow from layer to layer, but at j the layer before may not have been worked out.
     QSTEP_HOST_DEVICE Index lowest_at(Index j) const {
-        const Index at_j = j > high ? low : chosen_before(j);
-        return at_j > low ? at_j : low;
+        const Index at_j = chosen_before(j < high ? j : high);
+        return at_j > low && j <= high ? at_j : low;
     }
     /// A range in which the choices of all positions from `first` to `last` lie.
-    QSTEP_HOST_DEVICE IndexRange around(Index first, Index last, int rounds) const {
+    template <int kRounds>
+    QSTEP_HOST_DEVICE IndexRange around(Index first, Index last) const {
         Index from = lowest_at(first), to = last < high ? last : high;
-        for (int round = 0; round < rounds; ++round) {
+#pragma GCC unroll 8
+        for (int round = 0; round < kRounds; ++round) {
             const Index from_low = best.bound(chosen_before(from), first, false),
                         from_high = best.bound(chosen_before(to), last, true);
             from = from_low > from ? from_low : from;
@@ -245,8 +252,8 @@ struct Layer {
 };
 
 /// Settles every step-th position, each block of them from its own bounds.
-template <bool kAdjacent, typename Group, typename Index, typename Choice>
-QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& layer, Index step, int rounds) {
+template <int kRounds, bool kAdjacent, typename Group, typename Index, typename Choice>
+QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& layer, Index step) {
     constexpr auto kBlock = static_cast<Index>(kArgminBlock);
     // Where the last block of adjacent ones reaches beyond the last there is padding, or what nobody reads.
     const auto position = [=](Index block, Index lane) {
@@ -256,8 +263,8 @@ QSTEP_HOST_DEVICE void settle_alone(Group& group, const Layer<Index, Choice>& la
     group.for_each_argmin(
         layer.blocks_of(kBlock * step), layer.lines(),
         [=](Index block) {
-            return layer.bounds.around(position(block, 0), layer.position(block * kBlock + kBlock - 1, step),
-                                       rounds);
+            return layer.bounds.template around<kRounds>(position(block, 0),
+                                                         layer.position(block * kBlock + kBlock - 1, step));
         },
         [=](Index block, Index lane) { return layer.target(position(block, lane)); },
         [=](Index block, Index lane, Index i, double cost) {
@@ -301,33 +308,34 @@ QSTEP_HOST_DEVICE void settle_between(Group& group, const Layer<Index, Choice>& 
 ///
 /// Up to kSettledAlone positions are settled from bounds alone; of more every 9th, 81st, ... and then those
 /// between. Positions < 2^27, so that no index that is made of one leaves 32 bits.
-template <typename Group, typename Index, typename Choice>
-QSTEP_HOST_DEVICE void points_layer(Group& group, const Layer<Index, Choice>& layer, int rounds) {
+template <int kRounds, typename Group, typename Index, typename Choice>
+QSTEP_HOST_DEVICE void points_layer(Group& group, const Layer<Index, Choice>& layer) {
     constexpr auto kWide = static_cast<Index>(kArgminBlock + 1);
     Index step = 1;
     while (static_cast<Index>(kSettledAlone) * step < layer.count) step *= kWide;
-    if (step == 1) return settle_alone<true>(group, layer, step, rounds);
-    settle_alone<false>(group, layer, step, rounds);
+    if (step == 1) return settle_alone<kRounds, true>(group, layer, step);
+    settle_alone<kRounds, false>(group, layer, step);
     for (step /= kWide; step > 1; step /= kWide) settle_between<false>(group, layer, step);
     settle_between<true>(group, layer, step);
 }
 
 /// Writes the positions of at most `levels` points, ascending, ends included, to positions[0 .. levels) and
 /// returns the cost D (in every thread). n > levels >= 2; value, squares (G) and slope (B) are filled in.
-/// weighted: a position may stand for several elements or none, so that S0 does not tell where it is.
-template <typename Group, typename Choice>
+/// kWeighted: a position may stand for several elements or none, so that S0 does not tell where it is.
+template <bool kWeighted, typename Group, typename Choice>
 QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
-                                        std::int64_t levels, bool weighted, std::uint32_t* positions) {
+                                        std::int64_t levels, std::uint32_t* positions) {
     using Index = typename Group::Index;
-    const std::int64_t row = s.stride(n);
-    bracket_points(group, s, n, levels, weighted ? 0 : kBracketSweeps);
+    bracket_points(group, s, n, levels, kWeighted || levels > kMostBracketed ? 0 : kBracketSweeps);
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
     const std::int64_t first = s.low[1];
+    Choice* const first_choice = s.of_layer(1, n, levels);
     group.for_each(s.high[1] - first + 1, [=](std::int64_t item) {
         const std::int64_t j = first + item;
         const double least =
             first_squares - s.squares[j] + (s.value[j] * first_slope - first_value * s.slope[j]);
         s.next[j] = least + s.squares[j];
+        first_choice[j] = 0;
     });
     group.barrier();
     const auto index = [](std::uint32_t position) { return static_cast<Index>(position); };
@@ -335,18 +343,17 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         double* const before = s.next;
         s.next = s.cost;
         s.cost = before;
-        Choice* choice = s.choice + (t - 2) * row;
         const ChoiceBounds<Index, Choice> bounds{
-            {s.value, s.slope, n}, t > 2 ? choice - row : nullptr, index(s.low[t - 1]), index(s.high[t - 1])};
-        const Layer<Index, Choice> layer{s, index(s.low[t]), index(s.high[t] - s.low[t] + 1), bounds, choice};
-        points_layer(group, layer, weighted ? 0 : kBoundRounds);
+            {s.value, s.slope, n}, s.of_layer(t - 1, n, levels), index(s.low[t - 1]), index(s.high[t - 1])};
+        const Layer<Index, Choice> layer{s, index(s.low[t]), index(s.high[t] - s.low[t] + 1), bounds,
+                                         s.of_layer(t, n, levels)};
+        points_layer<kWeighted ? 0 : kBoundRounds>(group, layer);
     }
     const double least = s.next[n - 1] - s.squares[n - 1];
     if (group.rank() == 0) {
         auto j = static_cast<Choice>(n - 1);
         positions[levels - 1] = j;
-        for (std::int64_t layer = levels - 1; layer >= 2; --layer)
-            positions[layer - 1] = j = s.choice[(layer - 2) * row + j];
+        for (std::int64_t t = levels - 1; t >= 2; --t) positions[t - 1] = j = s.of_layer(t, n, levels)[j];
         positions[0] = 0;
     }
     group.barrier();

@@ -144,7 +144,7 @@ struct Smart {
         const auto scale =
             static_cast<double>(power_of(larger(-value_of(keys[0]), value_of(keys[count - 1]))).inverse);
         prepare_costs(group, arrays, count, [=](std::int64_t i) { return value_of(keys[i]) * scale; });
-        optimal_points(group, arrays, count, levels, false, positions);
+        optimal_points<false>(group, arrays, count, levels, positions);
         write_points(group, fit, levels, [=](std::int64_t i) { return value_of(keys[positions[i]]); });
     }
 

@@ -28,7 +28,7 @@ inline void fetch(const float* x, std::int64_t n) {
 template <Isa isa>
 class SimdGroupOf {
   public:
-    using Index = std::int64_t;
+    using Index = std::int32_t;
 
     static constexpr std::int64_t rank() { return 0; }
     static constexpr std::int64_t size() { return 1; }
@@ -186,24 +186,30 @@ class SimdGroupOf {
     template <typename Range, typename Target, typename Store>
     static void for_each_argmin(std::int64_t blocks, const Lines& lines, Range range, Target target,
                                 Store store) {
-        constexpr std::int64_t kTogether = 32;
-        IndexRange ranges[kTogether];
-        for (std::int64_t first = 0; first < blocks; first += kTogether) {
-            const std::int64_t count = std::min(kTogether, blocks - first);
-            for (std::int64_t b = 0; b < count; ++b) ranges[b] = range(first + b);
-            for (std::int64_t b = 0; b < count; ++b) {
+        constexpr Index kTogether = 32;
+        const auto all = static_cast<Index>(blocks);
+        Index low[kTogether], high[kTogether];
+        for (Index first = 0; first < all; first += kTogether) {
+            const Index count = std::min(kTogether, all - first);
+#pragma omp simd
+            for (Index b = 0; b < count; ++b) {
+                const IndexRange of_block = range(first + b);
+                low[b] = static_cast<Index>(of_block.low);
+                high[b] = static_cast<Index>(of_block.high);
+            }
+            for (Index b = 0; b < count; ++b) {
                 alignas(64) Contest contest;
 #pragma omp simd
-                for (std::int64_t l = 0; l < kArgminBlock; ++l) {
+                for (Index l = 0; l < static_cast<Index>(kArgminBlock); ++l) {
                     const LineTarget at = target(first + b, l);
                     contest.value[l] = at.value;
                     contest.slope[l] = at.slope;
                     contest.last[l] = at.last;
                 }
-                find_least(lines, ranges[b].low, ranges[b].high, contest);
+                find_least(lines, low[b], high[b], contest);
 #pragma omp simd
-                for (std::int64_t l = 0; l < kArgminBlock; ++l)
-                    store(first + b, l, contest.index[l], contest.least[l]);
+                for (Index l = 0; l < static_cast<Index>(kArgminBlock); ++l)
+                    store(first + b, l, static_cast<Index>(contest.index[l]), contest.least[l]);
             }
         }
     }

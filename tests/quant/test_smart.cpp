@@ -178,7 +178,8 @@ Program run_program(const std::vector<float>& sorted, std::int64_t levels, bool 
     const int exponent = std::ilogb(std::max(-sorted.front(), sorted.back()));
     prepare_costs(group, scratch, n,
                   [&](std::int64_t i) { return std::ldexp(static_cast<double>(sorted[i]), -exponent); });
-    const double cost = optimal_points(group, scratch, n, levels, weighted, positions.data());
+    const double cost = weighted ? optimal_points<true>(group, scratch, n, levels, positions.data())
+                                 : optimal_points<false>(group, scratch, n, levels, positions.data());
     std::int64_t looked_at = 0;
     for (std::int64_t t = 1; t < levels - 1; ++t) looked_at += scratch.high[t] - scratch.low[t] + 1;
     return {std::ldexp(cost, 2 * exponent), looked_at};
