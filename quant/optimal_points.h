@@ -210,7 +210,6 @@ struct ChoiceBounds {
     template <int kRounds>
     QSTEP_HOST_DEVICE IndexRange around(Index first, Index last) const {
         Index from = lowest_at(first), to = last < high ? last : high;
-#pragma GCC unroll 8
         for (int round = 0; round < kRounds; ++round) {
             const Index from_low = best.bound(chosen_before(from), first, false),
                         from_high = best.bound(chosen_before(to), last, true);
