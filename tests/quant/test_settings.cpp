@@ -34,7 +34,7 @@ TEST(CodecSettings, UnknownNameSuggestsTheNearest) {
     for (const auto& [typed, meant] : {std::pair{"standart", "\"standard\""},
                                        {"Smrat", "\"smart\""},
                                        {"hadamrd", "\"hadamard\""},
-                                       {"exp", "\"none\""},
+                                       {"exp", "\"exponential\""},
                                        {"exponentail", "\"exponential\""}}) {
         try {
             parse_codec(typed);
