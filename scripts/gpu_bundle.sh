@@ -88,9 +88,9 @@ cp "$root"/tests/golden/*.py "$payload/tests/golden/"
 commit="$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
     [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
 # Programs do not know their commit.
-newest="$(cd "$bin" && find "${programs[@]}" -printf '%TF %TH:%TM\n' | sort | tail -n 1)"
+times="$(cd "$bin" && find "${programs[@]}" -printf '%TF %TH:%TM\n' | sort | sed -n '1p;$p' | uniq | paste -sd/ | sed 's|/| to |')"
 {
-    if [ "$build" = yes ]; then echo "commit: $commit"; else echo "commit: unknown (built earlier, up to $newest)"; fi
+    if [ "$build" = yes ]; then echo "commit: $commit"; else echo "commit: unknown (built earlier, $times)"; fi
     echo "scripts: $commit"
     echo "preset: $preset"
     echo "glibc: $(getconf GNU_LIBC_VERSION)"
@@ -121,6 +121,9 @@ if [ -n "$data" ]; then
     fi
     chmod -R u+w "$partial/data"
     check_size "$limit_with_data"
+fi
+if [ "$build" = no ]; then
+    echo "The programs were built $times; where that was not one commit, they differ in their kernels, and take more room."
 fi
 rm -rf "$output"
 mv "$partial" "$output"

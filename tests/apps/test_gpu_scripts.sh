@@ -50,8 +50,9 @@ done
 run "one missing" 1 "build/cuda lacks tests/test_cuda_run: " "${make_bundle[@]}"
 cp "$(type -P true)" "$project/build/cuda/tests/test_cuda_run"
 run "bundle" 0 "MiB. On the machine with the GPU" "${make_bundle[@]}"
-grep -q '^commit: unknown (built earlier, up to 2' "$bundle/manifest.txt" ||
+grep -q '^commit: unknown (built earlier, 2' "$bundle/manifest.txt" ||
     problem "bundle: a commit of programs that it did not build: $(cat "$bundle/manifest.txt")"
+[[ "$output" == *"The programs were built 2"* ]] || problem "bundle: does not say when programs were built: $output"
 
 # Interrupted while it writes: the bundle from before is still whole.
 mkdir "$scratch/bin"
