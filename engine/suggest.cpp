@@ -1,6 +1,7 @@
 #include "engine/suggest.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 namespace qstep {
@@ -35,8 +36,10 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string nearest_name(std::string_view text, std::span<const std::string_view> valid) {
-    const auto best =
-        std::ranges::min_element(valid, {}, [&](std::string_view name) { return edit_distance(text, name); });
+    // The beginning of a name is nearer to it than to a short name with few letters in common.
+    const auto best = std::ranges::min_element(valid, {}, [&](std::string_view name) {
+        return std::pair(text.empty() || !name.starts_with(text), edit_distance(text, name));
+    });
     return best == valid.end() ? std::string() : std::string(*best);
 }
 

@@ -122,6 +122,9 @@ TEST(Suggest, NearestName) {
     EXPECT_EQ(nearest_name("resnet20", kNames), "resnet_20");
     EXPECT_EQ(nearest_name("AlexNt", kNames), "alexnet");
     EXPECT_EQ(nearest_name("x", {}), "");
+    constexpr std::array<std::string_view, 3> kSolvers{"sample", "exact", "histogram"};
+    EXPECT_EQ(nearest_name("hist", kSolvers), "histogram");
+    EXPECT_EQ(nearest_name("", kSolvers), "exact");
 }
 
 }  // namespace
