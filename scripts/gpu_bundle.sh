@@ -5,10 +5,13 @@
 #
 #   scripts/gpu_bundle.sh [--output FOLDER] [--preset NAME] [--data FOLDER] [--no-build]
 #
-# --output   the folder to make, build/gpu_bundle by default; it must not exist or be an older bundle
-# --preset   which build the programs come from, cuda by default
+# --output   the folder to make, build/gpu_bundle by default; it must not exist or be an older bundle, which stays until
+#            the new one is whole
+# --preset   which build the programs come from, cuda by default; one with CUDA
 # --data     CIFAR-10 in any form: its binary files, or what makes them (unpack_cifar10.py with its pack)
-# --no-build takes the programs as they are
+# --no-build takes the programs as they are, built at whatever commit
+#
+# docs/gpu.md says how to use it.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -28,33 +31,38 @@ done
 
 mebibyte=$((1024 * 1024))
 limit=$((40 * mebibyte)) limit_with_data=$((60 * mebibyte))
-bin="$root/build/$preset"
+bin="$root/build/$preset" output="${output%/}" partial="${output%/}.partial"
+# What gpu_check.sh starts, and what these start.
+programs=(apps/{cifar_train,quantize,bench_step,bench_kernels}
+    tests/test_cuda_{backend,codecs,kernels,libraries,run})
 
 if [ -e "$output" ] && [ ! -e "$output/gpu_check.sh" ]; then
     fail "$output exists and is no bundle; name another folder or remove it."
 fi
 [ -z "$data" ] || [ -d "$data" ] || fail "There is no folder $data."
 command -v xz >/dev/null || fail "There is no xz: apt-get install xz-utils"
+settings="$(cd "$root" && cmake -N --preset "$preset" 2>&1)" || true
+case "$settings" in
+    *'QSTEP_CUDA="ON"'*) ;;
+    *"No such preset"*) fail "There is no preset '$preset': take cuda, or cuda-ci." ;;
+    *) fail "The preset '$preset' makes programs without CUDA: take cuda, or cuda-ci." ;;
+esac
 if [ "$build" = yes ]; then build_preset "$preset"; fi
 
-payload="$(mktemp -d)"
-trap 'rm -rf "$payload"' EXIT
-mkdir -p "$payload"/{apps,tests/golden,lib/system,scripts,bench}
+missing=()
+for program in "${programs[@]}"; do
+    [ -f "$bin/$program" ] && [ -x "$bin/$program" ] || missing+=("$program")
+done
+[ "${#missing[@]}" -eq 0 ] ||
+    fail "$bin lacks ${missing[*]}: build the preset '$preset' first, or leave out --no-build."
 
-# copy_programs FOLDER FILE...: stripped; without them there is nothing to check.
-copy_programs() {
-    local to="$1" program
-    shift
-    for program in "$@"; do
-        [ -f "$program" ] && [ -x "$program" ] || continue
-        install -m 755 "$program" "$payload/$to/"
-        strip --strip-unneeded "$payload/$to/$(basename "$program")"
-    done
-}
-copy_programs apps "$bin"/apps/*
-copy_programs tests "$bin"/tests/test_cuda_*
-[ -n "$(ls -A "$payload/apps")$(ls -A "$payload/tests")" ] ||
-    fail "No programs in $bin: build the preset '$preset' first, or leave out --no-build."
+payload="$(mktemp -d)"
+trap 'rm -rf "$payload" "$partial"' EXIT
+mkdir -p "$payload"/{apps,tests/golden,lib/system,scripts,bench}
+for program in "${programs[@]}"; do
+    install -m 755 "$bin/$program" "$payload/$program"
+    strip --strip-unneeded "$payload/$program"
+done
 
 # What the programs load, but for CUDA's own and the kernel's. The C library and its loader lie apart: they are used
 # only where the machine's own are older.
@@ -77,36 +85,46 @@ cp "$root"/bench/*.py "$payload/bench/"
 # The peers take PyTorch's side of a model from here.
 cp "$root"/tests/golden/*.py "$payload/tests/golden/"
 
+commit="$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
+    [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
+# Programs do not know their commit.
+times="$(cd "$bin" && find "${programs[@]}" -printf '%TF %TH:%TM\n' | sort | sed -n '1p;$p' | uniq | paste -sd/ | sed 's|/| to |')"
 {
-    echo "commit: $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)$(
-        [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || echo -dirty)"
+    if [ "$build" = yes ]; then echo "commit: $commit"; else echo "commit: unknown (built earlier, $times)"; fi
+    echo "scripts: $commit"
     echo "preset: $preset"
     echo "glibc: $(getconf GNU_LIBC_VERSION)"
-    echo "programs: $(find "$payload/apps" "$payload/tests" -maxdepth 1 -type f -printf '%f\n' | sort | paste -sd' ' -)"
+    echo "programs: ${programs[*]##*/}"
 } >"$payload/manifest.txt"
 
-rm -rf "$output"
-mkdir -p "$output"
-install -m 755 "$root/scripts/gpu_check.sh" "$output/gpu_check.sh"
-cp -r "$root/scripts/gpu_check" "$output/gpu_check"
-cp "$payload/manifest.txt" "$output/"
+# Aside, so that what bears the bundle's name is whole.
+rm -rf "$partial"
+mkdir -p "$partial"
+install -m 755 "$root/scripts/gpu_check.sh" "$partial/gpu_check.sh"
+cp -r "$root/scripts/gpu_check" "$partial/gpu_check"
+cp "$payload/manifest.txt" "$partial/"
 # The programs hold the same kernels; a window as large as all of them stores these once.
-tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=3,dict=256MiB >"$output/payload.tar.xz"
+tar -C "$payload" --sort=name --owner=0 --group=0 -cf - . | xz --lzma2=preset=3,dict=256MiB >"$partial/payload.tar.xz"
 
 bytes_of() { du --apparent-size --bytes --summarize "$1" | cut -f1; }
 check_size() {
-    [ "$(bytes_of "$output")" -le "$1" ] ||
-        fail "The bundle takes $(($(bytes_of "$output") / mebibyte)) MiB, more than $(($1 / mebibyte))."
+    [ "$(bytes_of "$partial")" -le "$1" ] ||
+        fail "The bundle takes $(($(bytes_of "$partial") / mebibyte)) MiB, more than $(($1 / mebibyte))."
 }
 check_size "$limit"
 if [ -n "$data" ]; then
-    mkdir "$output/data"
+    mkdir "$partial/data"
     if [ -f "$data/unpack_cifar10.py" ]; then
-        cp "$data"/unpack_cifar10.py "$data"/*.pack "$output/data/"
+        cp "$data"/unpack_cifar10.py "$data"/*.pack "$partial/data/"
     else
-        cp -r "$data"/. "$output/data/"
+        cp -r "$data"/. "$partial/data/"
     fi
-    chmod -R u+w "$output/data"
+    chmod -R u+w "$partial/data"
     check_size "$limit_with_data"
 fi
+if [ "$build" = no ]; then
+    echo "The programs were built $times; where that was not one commit, they differ in their kernels, and take more room."
+fi
+rm -rf "$output"
+mv "$partial" "$output"
 echo "$output: $(($(bytes_of "$output") / mebibyte)) MiB. On the machine with the GPU: ./gpu_check.sh"

@@ -3,14 +3,17 @@
 # NVIDIA driver and CUDA's libraries (cuDNN 9, cuBLASLt 13), wherever they are; no network. Python 3 for the comparison
 # of steps, PyTorch for that of times, compute-sanitizer for its part: what is missing is skipped, and said.
 #
-#   ./gpu_check.sh [--only PART[,PART..]] [--budget SECONDS] [--results FOLDER] [--unpacked FOLDER] [--output FOLDER]
+#   ./gpu_check.sh [--only PART[,PART..] | --rest] [--budget SECONDS] [--results FOLDER] [--unpacked FOLDER]
+#                  [--output FOLDER]
 #
 # Every part runs for itself, within its own time (at most nine minutes), whatever happens to the others; what is worth
 # most comes first. After each, gpu_check.json in the folder of results is written anew, with the last outcome of every
 # part that ever ran there and with what is to be reached beside what was measured; so is gpu_check.txt, the two tables
-# with which it ends. Ends with status 1 if a part failed.
+# with which it ends. Ends with status 1 if a part failed or ran out of time, 77 if not one of those asked for could run.
 #
 # --only      these parts alone, in this order: --list names them. Measurements for a record run only if they are named
+# --rest      the parts that did not run yet with these results, and behind them those that ran out of time; without it and
+#             without --only a call begins with the first part again
 # --budget    seconds for all parts: a part gets what is left at most, and is put off where that is under 20
 # --results   where logs and tables go, results/ here by default
 # --unpacked  where the bundle is unpacked, unpacked/ here by default
@@ -26,6 +29,7 @@ unpacked="${GPU_CHECK_UNPACKED:-$here/unpacked}"
 results="${GPU_CHECK_RESULTS:-$here/results}"
 GPU_CHECK_LIMIT="${GPU_CHECK_LIMIT:-540}" # seconds of the part that runs
 skipped=77 # exit status of a part that cannot run here
+least=20   # seconds with which a part is begun
 
 # name, seconds at most, what it does. In one call of ten minutes the parts down to `faults` should have their turn.
 parts=(
@@ -82,7 +86,7 @@ case "${1:-}" in
         ;;
 esac
 
-only="" budget="" output="${OUT:-}" arguments=("$@")
+only="" rest="" budget="" output="${OUT:-}" arguments=("$@")
 while [ $# -gt 0 ]; do
     case "$1" in
         --only | --budget | --results | --unpacked | --output)
@@ -90,6 +94,7 @@ while [ $# -gt 0 ]; do
             declare "${1#--}=$2"
             shift 2
             ;;
+        --rest) rest=yes && shift ;;
         --list) printf '%s\n' "${parts[@]}" && exit ;;
         --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$self" && exit ;;
         *) say "there is no option '$1'; --help lists them." && exit 2 ;;
@@ -100,7 +105,11 @@ for name in ${only//,/ }; do
     [[ " ${parts[*]%% *} " == *" $name "* ]] || { say "there is no part '$name'." && exit 2; }
 done
 
+if [ -n "$only" ] && [ -n "$rest" ]; then say "--only and --rest exclude each other." && exit 2; fi
 if [ -n "$budget" ] && ! [[ "$budget" =~ ^[1-9][0-9]*$ ]]; then say "--budget takes seconds, not '$budget'." && exit 2; fi
+if [ ! -f "$here/payload.tar.xz" ]; then
+    say "this is no bundle, for there is no payload.tar.xz beside it: scripts/gpu_bundle.sh makes one." && exit 2
+fi
 
 mkdir -p "$results/parts" "$unpacked" ${output:+"$output"} || exit 1
 if [ -n "$output" ] && [ -z "${GPU_CHECK_LOGGED:-}" ]; then
@@ -120,10 +129,25 @@ unxz_payload() {
             "$here/payload.tar.xz"
     fi
 }
-stamp="$(stat -c '%s %Y' "$here/payload.tar.xz")"
+unpack_payload() {
+    if ! command -v xz >/dev/null && ! python -c 'import lzma' 2>/dev/null; then
+        say "payload.tar.xz cannot be unpacked: that takes xz or Python 3 with its lzma, and neither is here."
+    elif unxz_payload | tar -C "$unpacked" -xf -; then
+        return 0
+    elif unxz_payload >/dev/null 2>&1; then
+        say "payload.tar.xz is whole, but $unpacked does not take what is in it (above: why)."
+    else
+        say "payload.tar.xz is damaged: copy the bundle again, or make it again."
+    fi
+    return 1
+}
+stamp="$(stat -c '%s %Y' "$here/payload.tar.xz")" needed=$((least + 1))
+[ "$(cat "$unpacked/payload.stamp" 2>/dev/null)" = "$stamp" ] || needed=$((least + 15)) # with unpacking
+if [ -n "$budget" ] && [ "$budget" -lt "$needed" ]; then
+    say "with --budget $budget perhaps no part runs, for one begins with $least s or more: --budget $needed runs the first."
+fi
 if [ "$(cat "$unpacked/payload.stamp" 2>/dev/null)" != "$stamp" ]; then
-    unxz_payload | tar -C "$unpacked" -xf - ||
-        { say "payload.tar.xz cannot be unpacked: that takes xz or Python 3." && exit 1; }
+    unpack_payload || exit 1
     echo "$stamp" >"$unpacked/payload.stamp"
 fi
 
@@ -135,6 +159,17 @@ files_of() {
     done
 }
 
+goals_table() {
+    local program="$unpacked/scripts/gpu_goals.py"
+    if ! python -c 0 2>/dev/null; then
+        echo "without Python 3 no table of goals"
+    elif [ ! -f "$program" ]; then
+        echo "without $program no table of goals"
+    else
+        python "$program" "$results" "$1" || echo "$program failed: no table of goals"
+    fi
+}
+
 # Writes gpu_check.json and gpu_check.txt and hands them over, each whole or not at all.
 write_report() {
     local file separator="" goals="$results/goals.json" to
@@ -142,7 +177,7 @@ write_report() {
     {
         files_of row | while read -r file; do cat "$file"; done
         echo
-        python "$unpacked/scripts/gpu_goals.py" "$results" "$goals" || echo "without Python 3 no table of goals"
+        goals_table "$goals"
     } >"$results/gpu_check.txt.tmp" 2>&1
     {
         printf '{\n "bundle": "%s",\n "host": "%s",\n "parts": [' \
@@ -167,6 +202,13 @@ put_down() {
         >"$results/parts/$name.json"
 }
 
+# outcome_of PART: the last one with these results; "none" where it never had its turn.
+outcome_of() {
+    local outcome
+    outcome="$(sed -n 's/.*"outcome": "\([^"]*\)".*/\1/p' "$results/parts/$1.json" 2>/dev/null)"
+    echo "${outcome:-none}"
+}
+
 # chosen: entries of `parts` to run.
 chosen=()
 if [ -n "$only" ]; then
@@ -176,13 +218,24 @@ if [ -n "$only" ]; then
 else
     for entry in "${parts[@]}"; do [[ "$only_if_named" == *" ${entry%% *} "* ]] || chosen+=("$entry"); done
 fi
+if [ -n "$rest" ]; then
+    first=() last=()
+    for entry in "${chosen[@]}"; do
+        case "$(outcome_of "${entry%% *}")" in
+            none | "put off") first+=("$entry") ;;
+            "out of time") last+=("$entry") ;;
+        esac
+    done
+    chosen=(${first[@]+"${first[@]}"} ${last[@]+"${last[@]}"})
+    if [ "${#chosen[@]}" -eq 0 ]; then say "nothing is left: with these results every part had its turn." && exit 0; fi
+fi
 
-status=0
+status=0 ran=0
 for entry in "${chosen[@]}"; do
     read -r name limit what <<<"$entry"
     if [ -n "$budget" ]; then
         left=$((budget - SECONDS))
-        if [ "$left" -lt 20 ]; then
+        if [ "$left" -lt "$least" ]; then
             [ -f "$results/parts/$name.json" ] || put_down "put off" 0 "no time was left"
             continue
         fi
@@ -200,6 +253,7 @@ for entry in "${chosen[@]}"; do
     code=$? seconds=$((SECONDS - started))
     # timeout leads a group of its own; what the part left running would disturb those behind it.
     kill -KILL -- "-$pid" 2>/dev/null
+    [ "$code" -eq "$skipped" ] || ran=$((ran + 1))
     case "$code" in
         0) outcome=passed ;;
         "$skipped") outcome=skipped ;;
@@ -216,4 +270,5 @@ write_report
 echo
 cat "$results/gpu_check.txt"
 echo "written: $results/gpu_check.json${output:+, and all of it to $output}"
+if [ "$ran" -eq 0 ]; then say "nothing that was asked for could run: the table says why." && exit "$skipped"; fi
 exit "$status"
