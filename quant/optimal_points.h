@@ -249,7 +249,8 @@ template <bool kWeighted, typename Group, typename Choice>
 QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, std::int64_t n,
                                         std::int64_t levels, std::uint32_t* positions) {
     using Index = typename Group::Index;
-    bracket_points(group, s, n, levels, kWeighted || levels > kMostBracketed ? 0 : kBracketSweeps);
+    const BestPlace<Index> best(s.value, s.slope, n);
+    bracket_points(group, s, best, n, levels, kWeighted || levels > kMostBracketed ? 0 : kBracketSweeps);
     const double first_value = s.value[0], first_slope = s.slope[0], first_squares = s.squares[0];
     const std::int64_t first = s.low[1];
     Choice* const first_choice = s.of_layer(1, n, levels);
@@ -266,8 +267,8 @@ QSTEP_HOST_DEVICE double optimal_points(Group& group, PointsScratch<Choice> s, s
         double* const before = s.next;
         s.next = s.cost;
         s.cost = before;
-        const ChoiceBounds<Index, Choice> bounds{
-            {s.value, s.slope, n}, s.of_layer(t - 1, n, levels), index(s.low[t - 1]), index(s.high[t - 1])};
+        const ChoiceBounds<Index, Choice> bounds{best, s.of_layer(t - 1, n, levels), index(s.low[t - 1]),
+                                                 index(s.high[t - 1])};
         const Layer<Index, Choice> layer{s, index(s.low[t]), index(s.high[t] - s.low[t] + 1), bounds,
                                          s.of_layer(t, n, levels)};
         points_layer<kWeighted ? 0 : kBoundRounds>(group, layer);

@@ -55,11 +55,11 @@ class BestPlace {
 
 /// Bounds of the points' positions: low[t] <= t-th <= high[t], ends included, of a best choice. Both ascend.
 template <typename Group, typename Scratch>
-QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s, std::int64_t n, std::int64_t levels,
-                                      int sweeps) {
+QSTEP_HOST_DEVICE void bracket_points(Group& group, const Scratch& s,
+                                      const BestPlace<typename Group::Index>& best, std::int64_t n,
+                                      std::int64_t levels, int sweeps) {
     using Index = typename Group::Index;
     const auto end = static_cast<std::uint32_t>(n - 1);
-    const BestPlace<Index> best(s.value, s.slope, n);
     std::uint32_t *const low = s.low, *const high = s.high;
     group.for_each(levels, [=](std::int64_t t) {
         low[t] = t == levels - 1 ? end : 0;
